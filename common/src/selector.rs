@@ -1,0 +1,236 @@
+//! Selectors: facts about a process that a registration entry can demand.
+//!
+//! Written `type:key:value`, with the strings that SPIRE's users know. The list of
+//! kinds is closed: a selector that no attestor can produce would never match, so an
+//! unknown kind is refused when an entry is loaded, not met in silence.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What kind of fact a selector states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SelectorKind {
+    /// Effective user id, decimal.
+    UnixUid,
+    /// Name of the effective user id in the user database.
+    UnixUser,
+    /// Effective group id, decimal.
+    UnixGid,
+    /// Name of the effective group id in the group database.
+    UnixGroup,
+    /// One of the supplementary group ids, decimal.
+    UnixSupplementaryGid,
+    /// Name of one of the supplementary group ids.
+    UnixSupplementaryGroup,
+    /// Path of the executable, where it means the same file to agent and process.
+    UnixPath,
+    /// SHA-256 of the running executable, 64 lower-case hexadecimal digits.
+    UnixSha256,
+    /// Path of the process's cgroup, from the root of the hierarchy.
+    CgroupPath,
+}
+
+impl SelectorKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 9] = [
+        Self::UnixUid,
+        Self::UnixUser,
+        Self::UnixGid,
+        Self::UnixGroup,
+        Self::UnixSupplementaryGid,
+        Self::UnixSupplementaryGroup,
+        Self::UnixPath,
+        Self::UnixSha256,
+        Self::CgroupPath,
+    ];
+
+    /// Type and key as written in front of the value, such as `unix:uid`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnixUid => "unix:uid",
+            Self::UnixUser => "unix:user",
+            Self::UnixGid => "unix:gid",
+            Self::UnixGroup => "unix:group",
+            Self::UnixSupplementaryGid => "unix:supplementary_gid",
+            Self::UnixSupplementaryGroup => "unix:supplementary_group",
+            Self::UnixPath => "unix:path",
+            Self::UnixSha256 => "unix:sha256",
+            Self::CgroupPath => "cgroup:path",
+        }
+    }
+
+    /// Why `value` cannot be a value of this kind; `None` if it can.
+    fn objection(self, value: &str) -> Option<&'static str> {
+        let fine = match self {
+            // One spelling a number: +1, 01 and 1 would be three selectors for one fact.
+            Self::UnixUid | Self::UnixGid | Self::UnixSupplementaryGid => {
+                return (value.parse::<u32>().map(|n| n.to_string()).as_deref() != Ok(value))
+                    .then_some("is not a decimal number from 0 to 4294967295");
+            }
+            Self::UnixSha256 => {
+                return (value.len() != 64 || !value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+                    .then_some("is not 64 lower-case hexadecimal digits");
+            }
+            Self::UnixPath | Self::CgroupPath => value.starts_with('/'),
+            Self::UnixUser | Self::UnixGroup | Self::UnixSupplementaryGroup => {
+                return value.is_empty().then_some("is empty");
+            }
+        };
+        (!fine).then_some("is not an absolute path")
+    }
+}
+
+impl fmt::Display for SelectorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The longest selector value in bytes: a path of the kernel's `PATH_MAX`.
+pub const MAX_SELECTOR_VALUE_BYTES: usize = 4096;
+
+/// A fact about a process: its kind and its value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selector {
+    kind: SelectorKind,
+    value: Box<str>,
+}
+
+/// Why a text is not a selector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// Not of the form `type:key:value`.
+    #[error("selector \"{text}\" is not of the form type:key:value, such as unix:uid:1001")]
+    Form {
+        /// What was written.
+        text: String,
+    },
+    /// No attestor produces this kind.
+    #[error("no attestor provides selectors \"{name}\"{}", suggestion.map(|kind| format!(", did you mean \"{kind}\"?")).unwrap_or_default())]
+    UnknownKind {
+        /// Type and key as written.
+        name: String,
+        /// A known kind that is spelt almost the same.
+        suggestion: Option<SelectorKind>,
+    },
+    /// The value cannot be one of this kind.
+    #[error("selector {kind}: value \"{value}\" {objection}")]
+    Value {
+        /// The kind, which is known.
+        kind: SelectorKind,
+        /// The value as written.
+        value: String,
+        /// What is wrong with it.
+        objection: &'static str,
+    },
+}
+
+impl Selector {
+    /// A fact of kind `kind`.
+    ///
+    /// # Errors
+    /// The value cannot be one of this kind, or is longer than [`MAX_SELECTOR_VALUE_BYTES`].
+    pub fn new(kind: SelectorKind, value: &str) -> Result<Self, SelectorError> {
+        let objection = if value.len() > MAX_SELECTOR_VALUE_BYTES {
+            Some("is longer than 4096 bytes")
+        } else if value.contains(char::is_control) {
+            Some("has a control character")
+        } else {
+            kind.objection(value)
+        };
+        match objection {
+            Some(objection) => Err(SelectorError::Value { kind, value: value.chars().take(80).collect(), objection }),
+            None => Ok(Self { kind, value: value.into() }),
+        }
+    }
+
+    /// What kind of fact this is.
+    pub fn kind(&self) -> SelectorKind {
+        self.kind
+    }
+
+    /// The value, without type and key.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
+    }
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
+        let form = || SelectorError::Form { text: text.chars().take(80).collect() };
+        let (type_name, rest) = text.split_once(':').ok_or_else(form)?;
+        let (key, value) = rest.split_once(':').ok_or_else(form)?;
+        let name = format!("{type_name}:{key}");
+        match SelectorKind::ALL.into_iter().find(|kind| kind.name() == name) {
+            Some(kind) => Self::new(kind, value),
+            None => Err(SelectorError::UnknownKind { suggestion: near_miss(&name), name }),
+        }
+    }
+}
+
+/// The known kind that is spelt most like `name`, if one is near enough to be meant.
+fn near_miss(name: &str) -> Option<SelectorKind> {
+    let likeness = |kind: &SelectorKind| strsim::jaro_winkler(kind.name(), &name.to_ascii_lowercase());
+    SelectorKind::ALL
+        .into_iter()
+        .map(|kind| (likeness(&kind), kind))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(likeness, _)| *likeness > 0.88)
+        .map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_as_it_is_written() {
+        let sha256 = "0".repeat(64);
+        for kind in SelectorKind::ALL {
+            let value = match kind {
+                SelectorKind::UnixSha256 => sha256.as_str(),
+                SelectorKind::UnixPath | SelectorKind::CgroupPath => "/a:b",
+                _ => "7",
+            };
+            let text = format!("{kind}:{value}");
+            let selector: Selector = text.parse().unwrap();
+            assert_eq!((selector.kind(), selector.to_string()), (kind, text));
+        }
+    }
+
+    #[test]
+    fn near_misses_are_suggested_and_far_ones_are_not() {
+        for (text, said) in [
+            ("unix:uids:1", "no attestor provides selectors \"unix:uids\", did you mean \"unix:uid\"?"),
+            ("unix:sha265:1", "no attestor provides selectors \"unix:sha265\", did you mean \"unix:sha256\"?"),
+            ("Unix:User:root", "no attestor provides selectors \"Unix:User\", did you mean \"unix:user\"?"),
+            ("k8s:ns:default", "no attestor provides selectors \"k8s:ns\""),
+            ("unix:1001", "selector \"unix:1001\" is not of the form type:key:value, such as unix:uid:1001"),
+            ("unix:uid:root", "selector unix:uid: value \"root\" is not a decimal number from 0 to 4294967295"),
+            ("unix:uid:01", "selector unix:uid: value \"01\" is not a decimal number from 0 to 4294967295"),
+            ("unix:path:bin/x", "selector unix:path: value \"bin/x\" is not an absolute path"),
+            ("unix:sha256:AB", "selector unix:sha256: value \"AB\" is not 64 lower-case hexadecimal digits"),
+            ("unix:user:", "selector unix:user: value \"\" is empty"),
+        ] {
+            assert_eq!(text.parse::<Selector>().unwrap_err().to_string(), said);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_has_one_spelling(text in "[0-9+ -]{0,11}") {
+            let known = text.parse::<u32>().ok().map(|n| n.to_string()) == Some(text.clone());
+            prop_assert_eq!(Selector::new(SelectorKind::UnixUid, &text).is_ok(), known);
+        }
+    }
+}
