@@ -1,0 +1,211 @@
+//! What the kernel says about a process, and whether it still says so.
+
+use std::io;
+use std::sync::Arc;
+
+use super::proc_dir::{self, ProcDir};
+use super::proc_files::Status;
+use super::{Executable, FileIdentity, Peer, PeerError};
+
+/// User and group ids of a process (credentials(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// Effective user id: what `unix:uid` means.
+    pub uid: u32,
+    /// Effective group id: what `unix:gid` means.
+    pub gid: u32,
+}
+
+/// One line of `/proc/PID/cgroup` (cgroups(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CgroupMembership {
+    /// Hierarchy id; 0 for cgroup v2.
+    pub hierarchy: u32,
+    /// Controllers, or `name=systemd`; empty for cgroup v2.
+    pub controllers: String,
+    /// Path from the root of the hierarchy as the agent's cgroup namespace shows it. Begins
+    /// with `/..` where the process is outside that root.
+    pub path: String,
+}
+
+/// One running program: a process between two `exec`s. Two instances never share a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessInstance {
+    /// Pid in the agent's pid namespace.
+    pub pid: i32,
+    /// Start time in clock ticks since boot (proc(5), `stat` field 22).
+    pub start_time: u64,
+    /// The image that it runs.
+    pub executable: FileIdentity,
+}
+
+/// The facts that must not change between being read and being relied on.
+#[derive(Debug)]
+struct Facts {
+    start_time: u64,
+    status: Status,
+    executable: FileIdentity,
+    cgroups: Vec<super::CgroupMembership>,
+}
+
+impl Facts {
+    fn read(dir: &ProcDir<'_>, peer: &Peer) -> Result<Self, PeerError> {
+        let stat = dir.stat()?;
+        if matches!(stat.state, b'Z' | b'X' | b'x') {
+            // The pidfd speaks for the whole thread group, `stat` for its first thread only.
+            return Err(if peer.is_alive() { PeerError::LeaderExited { pid: peer.pid } } else { PeerError::Exited });
+        }
+        Ok(Self {
+            start_time: stat.start_time,
+            status: dir.status()?,
+            executable: dir.executable_identity()?,
+            cgroups: dir.cgroups()?,
+        })
+    }
+
+    /// The first fact of `now` that is not as it was.
+    fn difference(&self, now: &Self) -> Option<&'static str> {
+        [
+            ("start time", self.start_time != now.start_time),
+            ("executable", self.executable != now.executable),
+            ("credentials", self.status != now.status),
+            ("cgroup", self.cgroups != now.cgroups),
+        ]
+        .into_iter()
+        .find_map(|(what, differs)| differs.then_some(what))
+    }
+}
+
+/// What was read about a peer, reduced to what is compared when it asks again. Costs no
+/// descriptor beside the peer's pidfd, so it may be kept as long as the connection.
+#[derive(Clone, Debug)]
+pub struct Fingerprint {
+    peer: Arc<Peer>,
+    facts: Arc<Facts>,
+}
+
+impl Fingerprint {
+    /// Reads the facts again and compares: start time, executable, credentials with all
+    /// groups, cgroups; and at the end that the process lives, without which the facts could
+    /// be another's. Reads the kernel's own files only, some 40 microseconds.
+    ///
+    /// # Errors
+    /// The process is gone, or is no longer what was read.
+    pub fn recheck(&self) -> Result<(), PeerError> {
+        let dir = ProcDir::open(&self.peer)?;
+        let now = Facts::read(&dir, &self.peer)?;
+        if let Some(what) = self.facts.difference(&now) {
+            return Err(PeerError::Changed { what });
+        }
+        self.peer.check_alive()
+    }
+
+    /// The process.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// The instance that the facts are about.
+    pub fn instance(&self) -> ProcessInstance {
+        ProcessInstance { pid: self.peer.pid, start_time: self.facts.start_time, executable: self.facts.executable }
+    }
+
+    /// Effective user and group id.
+    pub fn credentials(&self) -> Credentials {
+        let [_, uid, _, _] = self.facts.status.uids;
+        let [_, gid, _, _] = self.facts.status.gids;
+        Credentials { uid, gid }
+    }
+}
+
+/// Every fact that selectors are made of, read while the process lived. Made only by
+/// [`Peer::evidence`].
+#[derive(Debug)]
+pub struct Evidence {
+    fingerprint: Fingerprint,
+    executable: Executable,
+}
+
+impl Evidence {
+    pub(super) fn read(peer: &Arc<Peer>) -> Result<Self, PeerError> {
+        let dir = ProcDir::open(peer)?;
+        let facts = Facts::read(&dir, peer)?;
+        let link = dir.executable_link()?;
+        let executable = Executable::new(link, dir.hold_executable()?).map_err(|source| peer.failure("exe", source))?;
+        if executable.identity() != facts.executable {
+            return Err(PeerError::Changed { what: "executable" });
+        }
+        let fingerprint = Fingerprint { peer: Arc::clone(peer), facts: Arc::new(facts) };
+        // Since connect the process may have run a set-uid program or dropped its privilege.
+        // Either way the one who asks is not the one who connected.
+        if fingerprint.credentials() != peer.connected_as {
+            return Err(PeerError::Changed { what: "credentials" });
+        }
+        peer.check_alive()?;
+        Ok(Self { fingerprint, executable })
+    }
+
+    /// Reads the facts again and compares; see [`Fingerprint::recheck`].
+    ///
+    /// # Errors
+    /// The process is gone, or is no longer what the evidence says.
+    pub fn recheck(&self) -> Result<(), PeerError> {
+        self.fingerprint.recheck()
+    }
+
+    /// What outlives the evidence.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// The instance that the evidence is about.
+    pub fn instance(&self) -> ProcessInstance {
+        self.fingerprint.instance()
+    }
+
+    /// Effective user and group id. Where a set-uid program runs, these are the program's:
+    /// the kernel decides by them, and they are what the program connected with.
+    pub fn credentials(&self) -> Credentials {
+        self.fingerprint.credentials()
+    }
+
+    /// Real user and group id: who started a set-uid program.
+    pub fn real_credentials(&self) -> Credentials {
+        let status = &self.fingerprint.facts.status;
+        let ([uid, ..], [gid, ..]) = (status.uids, status.gids);
+        Credentials { uid, gid }
+    }
+
+    /// Supplementary group ids, sorted.
+    pub fn supplementary_groups(&self) -> &[u32] {
+        &self.fingerprint.facts.status.groups
+    }
+
+    /// The running image.
+    pub fn executable(&self) -> &Executable {
+        &self.executable
+    }
+
+    /// Its cgroups, in the kernel's order.
+    pub fn cgroups(&self) -> &[CgroupMembership] {
+        &self.fingerprint.facts.cgroups
+    }
+
+    /// `/proc/PID/mountinfo` of the process, as bytes (proc(5)).
+    ///
+    /// # Errors
+    /// The process is gone, or the file cannot be read.
+    pub fn mountinfo(&self) -> Result<Vec<u8>, PeerError> {
+        ProcDir::open(&self.fingerprint.peer)?.mountinfo()
+    }
+}
+
+/// The file systems that are mounted for the agent, then those that are mounted for the first
+/// process of its pid namespace: two `mountinfo` files of mounts that no workload made. The
+/// second is empty where the agent may not read it.
+///
+/// # Errors
+/// The agent's own mounts cannot be read.
+pub fn trusted_mountinfo() -> io::Result<[Vec<u8>; 2]> {
+    Ok([proc_dir::mountinfo_of("self")?, proc_dir::mountinfo_of("1").unwrap_or_default()])
+}

@@ -1,0 +1,134 @@
+//! The running image of a process: which file it is, held so that it stays that file.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, openat2, statx};
+use rustix::io::Errno;
+
+use super::proc_dir;
+
+/// What makes a file this file and no other, and unchanged: the key of every cached hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification, nanoseconds since 1970. Its owner may set it to anything.
+    pub mtime_ns: i128,
+    /// Last change of the inode, nanoseconds since 1970. The kernel sets it, from a clock that
+    /// ticks every few milliseconds.
+    pub ctime_ns: i128,
+}
+
+impl FileIdentity {
+    /// The identity of an open file, as its file system says right now.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn of(file: &File) -> io::Result<Self> {
+        Ok(statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?.into())
+    }
+}
+
+impl From<Statx> for FileIdentity {
+    fn from(stat: Statx) -> Self {
+        let nanoseconds = |time: StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+        Self {
+            dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            ino: stat.stx_ino,
+            size: stat.stx_size,
+            mtime_ns: nanoseconds(stat.stx_mtime),
+            ctime_ns: nanoseconds(stat.stx_ctime),
+        }
+    }
+}
+
+/// The running image.
+///
+/// It is held by an `O_PATH` descriptor. Taking one reaches no file server, which the peer may
+/// be running itself in order to keep the agent waiting, and needs no permission on the file.
+#[derive(Debug)]
+pub struct Executable {
+    path: PathBuf,
+    deleted: bool,
+    image: OwnedFd,
+    identity: FileIdentity,
+}
+
+impl Executable {
+    /// What `image` and the text of the link to it say.
+    pub(super) fn new(link: PathBuf, image: OwnedFd) -> io::Result<Self> {
+        // The kernel adds " (deleted)" to the link of a removed file, and a file may be named
+        // so. Whether the file still has a name is a fact; the text is not.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(&image, "", flags, StatxFlags::BASIC_STATS)?;
+        let deleted = stat.stx_nlink == 0;
+        let path = if deleted { without_deleted_suffix(link) } else { link };
+        Ok(Self { path, deleted, image, identity: stat.into() })
+    }
+
+    /// Where the image was found when it was started, or what its name became since. For
+    /// people: only [`Executable::is_file_at_its_path`] says what is there in the agent's eyes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file has no name left anywhere: removed, replaced, or never had one.
+    pub fn deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Opens the image for reading, whatever happened to its path. May wait for a file server.
+    ///
+    /// # Errors
+    /// The agent may not read the file.
+    pub fn open(&self) -> io::Result<File> {
+        let link = format!("/proc/self/fd/{}", self.image.as_fd().as_raw_fd());
+        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(link)
+    }
+
+    /// Number of the mount through which the process opened the image, as in its `mountinfo`.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn mount_id(&self) -> io::Result<u64> {
+        proc_dir::fdinfo(&self.image, "mnt_id")
+    }
+
+    /// Whether [`Executable::path`] names this very file in the agent's mount namespace, without
+    /// any symbolic link on the way. May wait for a file server.
+    ///
+    /// # Errors
+    /// The agent cannot find out.
+    pub fn is_file_at_its_path(&self) -> io::Result<bool> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match openat2(CWD, &self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Ok(found) => {
+                let found = FileIdentity::from(statx(&found, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?);
+                Ok((found.dev, found.ino) == (self.identity.dev, self.identity.ino))
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn without_deleted_suffix(link: PathBuf) -> PathBuf {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    match link.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(path) => PathBuf::from(std::ffi::OsString::from_vec(path.to_vec())),
+        None => link,
+    }
+}

@@ -1,0 +1,111 @@
+//! The directory `/proc/PID` of a peer, opened so that it is certainly the peer's.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::stat::Mode;
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use super::{CgroupMembership, FileIdentity, Peer, PeerError, proc_files};
+
+/// The longest file of `/proc/PID` that is read, in bytes: `status` with some 6000
+/// supplementary groups, `cgroup` with sixteen paths of the greatest length.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// The longest `mountinfo` that is read, in bytes: some 50 000 mounts.
+const MAX_MOUNTINFO_BYTES: u64 = 8 * 1024 * 1024;
+
+/// `/proc/PID` of a living peer.
+pub(super) struct ProcDir<'a> {
+    peer: &'a Peer,
+    directory: OwnedFd,
+}
+
+impl<'a> ProcDir<'a> {
+    /// Opens the directory, *then* asks the pidfd whether the process lives.
+    ///
+    /// A pid is given to another process only after its own has exited. The pidfd has held
+    /// this process since before the directory was opened, so if it lives afterwards, its pid
+    /// was nobody else's when the path was looked up, and the directory is its own. The other
+    /// order would leave a gap between the question and the lookup. Once open, the directory
+    /// stays bound to this process: reads fail after its exit, and never tell of another.
+    pub(super) fn open(peer: &'a Peer) -> Result<Self, PeerError> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let directory = open(format!("/proc/{}", peer.pid).as_str(), flags, Mode::empty())
+            .map_err(|errno| peer.failure("directory in /proc", errno.into()))?;
+        peer.check_alive()?;
+        Ok(Self { peer, directory })
+    }
+
+    pub(super) fn stat(&self) -> Result<proc_files::Stat, PeerError> {
+        proc_files::stat(&self.read("stat", MAX_FILE_BYTES)?).ok_or(self.malformed("stat"))
+    }
+
+    pub(super) fn status(&self) -> Result<proc_files::Status, PeerError> {
+        let status = proc_files::status(&self.read("status", MAX_FILE_BYTES)?);
+        status.filter(|status| status.tgid == self.peer.pid).ok_or(self.malformed("status"))
+    }
+
+    pub(super) fn cgroups(&self) -> Result<Vec<CgroupMembership>, PeerError> {
+        proc_files::cgroup(&self.read("cgroup", MAX_FILE_BYTES)?).ok_or(self.malformed("cgroup"))
+    }
+
+    pub(super) fn mountinfo(&self) -> Result<Vec<u8>, PeerError> {
+        self.read("mountinfo", MAX_MOUNTINFO_BYTES)
+    }
+
+    /// Where the link to the running image points, as the kernel writes it.
+    pub(super) fn executable_link(&self) -> Result<PathBuf, PeerError> {
+        let link = readlinkat(&self.directory, "exe");
+        link.map(PathBuf::from).map_err(|errno| self.peer.failure("exe", errno.into()))
+    }
+
+    /// Which file the running image is, without asking a file server.
+    pub(super) fn executable_identity(&self) -> Result<FileIdentity, PeerError> {
+        let stat = statx(&self.directory, "exe", AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
+        stat.map(FileIdentity::from).map_err(|errno| self.peer.failure("exe", errno.into()))
+    }
+
+    /// Holds the running image without opening it.
+    pub(super) fn hold_executable(&self) -> Result<OwnedFd, PeerError> {
+        openat(&self.directory, "exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| self.peer.failure("exe", errno.into()))
+    }
+
+    fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, PeerError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.directory, name, flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|file| read_bounded(File::from(file), limit))
+            .map_err(|source| self.peer.failure(name, source))
+    }
+
+    fn malformed(&self, what: &'static str) -> PeerError {
+        PeerError::Malformed { what, pid: self.peer.pid }
+    }
+}
+
+/// The mounts that the agent sees (`self`), or those of the first process of its pid namespace (`1`).
+pub(super) fn mountinfo_of(process: &str) -> io::Result<Vec<u8>> {
+    read_bounded(File::open(format!("/proc/{process}/mountinfo"))?, MAX_MOUNTINFO_BYTES)
+}
+
+/// A number that the kernel tells about a descriptor of the agent's own.
+pub(super) fn fdinfo<N: std::str::FromStr>(descriptor: impl AsFd, name: &str) -> io::Result<N> {
+    let path = format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd());
+    let bytes = read_bounded(File::open(path)?, MAX_FILE_BYTES)?;
+    proc_files::fdinfo(&bytes, name).ok_or(io::ErrorKind::InvalidData.into())
+}
+
+/// The whole file; an error if it is longer than `limit` bytes.
+fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = file.take(limit + 1).read_to_end(&mut bytes)?;
+    if length as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}

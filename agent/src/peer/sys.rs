@@ -1,0 +1,69 @@
+//! System calls that no crate wraps safely: the only unsafe code of the house.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// First version of `struct pidfd_info` (linux/pidfd.h), 64 bytes; every later kernel accepts it.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    pid: u32,
+    tgid: u32,
+    parent_pid: u32,
+    real_uid: u32,
+    real_gid: u32,
+    effective_uid: u32,
+    effective_gid: u32,
+    saved_uid: u32,
+    saved_gid: u32,
+    filesystem_uid: u32,
+    filesystem_gid: u32,
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_PID`: the pid fields are asked for, and are filled in.
+const INFO_PID: u64 = 1;
+
+/// `PIDFD_GET_INFO`, `_IOWR(0xFF, 11, struct pidfd_info)`; the size is part of the number.
+const GET_INFO: libc::Ioctl = 0xC040_FF0B;
+
+const _: () = assert!(size_of::<PidfdInfo>() == 64);
+
+/// The pid of the process in the agent's pid namespace (Linux 6.13).
+///
+/// # Errors
+/// `ESRCH`: the process is gone. `EREMOTE`: it is outside the agent's pid namespace. Anything
+/// else: this kernel does not answer the question.
+pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    let mut info = PidfdInfo { mask: INFO_PID, ..PidfdInfo::default() };
+    // SAFETY: the descriptor is open for the length of the borrow, and the kernel writes at
+    // most the 64 bytes that the request number states into a live struct of that size and
+    // layout, all of whose fields are integers.
+    let answer = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO, &raw mut info) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if info.mask & INFO_PID == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    i32::try_from(info.tgid).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Registers a pidfd with the reactor, so that the exit of its process can be awaited.
+///
+/// # Errors
+/// Not called on a runtime, or the kernel refuses one more registration.
+pub(super) fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // Registering panics without a reactor, which must not depend on who calls.
+    tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+    // SAFETY: an OwnedFd is an open descriptor, says the same number for its whole life, and
+    // is moved into the AsyncFd, which the one caller never unwraps or reaches into mutably.
+    // So the descriptor stays open for as long as it is registered.
+    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
+}
