@@ -1,0 +1,145 @@
+//! The proof that a peer was attested, and how it comes about: findings, then a last look.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign_common::selector::{Selector, SelectorKind};
+
+use super::{WorkloadAttestor, cgroup};
+#[cfg(test)]
+use crate::peer::Peer;
+use crate::peer::{Credentials, Evidence, Fingerprint, PeerError, ProcessInstance};
+
+/// What was found out about a peer. Made only here, after the liveness check.
+#[derive(Debug)]
+pub struct Attestation {
+    fingerprint: Fingerprint,
+    instance: ProcessInstance,
+    credentials: Credentials,
+    selectors: BTreeSet<Selector>,
+    told: BTreeSet<SelectorKind>,
+    unavailable: BTreeSet<SelectorKind>,
+    executable: PathBuf,
+    cgroup: Option<String>,
+}
+
+impl Attestation {
+    /// Which running program this is about.
+    pub fn instance(&self) -> &ProcessInstance {
+        &self.instance
+    }
+
+    /// Effective credentials of the process.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Facts that hold.
+    pub fn selectors(&self) -> &BTreeSet<Selector> {
+        &self.selectors
+    }
+
+    /// Kinds of which every selector that holds is in [`Attestation::selectors`]. An entry that
+    /// was applied since may turn on another kind: then only a new attestation can decide.
+    pub fn told(&self) -> &BTreeSet<SelectorKind> {
+        &self.told
+    }
+
+    /// Kinds that an attestor should have told and could not: an entry that depends on
+    /// one of them is undecided, which is not the same as not matching.
+    pub fn unavailable(&self) -> &BTreeSet<SelectorKind> {
+        &self.unavailable
+    }
+
+    /// Path of the running image, for the audit record.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
+    /// Cgroup path, for the audit record.
+    pub fn cgroup(&self) -> Option<&str> {
+        self.cgroup.as_deref()
+    }
+
+    /// Whether the process is still what was attested: to be asked before every later answer on
+    /// the same connection. Reads the kernel's own files only, some 40 microseconds.
+    ///
+    /// # Errors
+    /// The process is gone, or is another program or another user by now, or in another cgroup.
+    pub fn recheck(&self) -> Result<(), PeerError> {
+        self.fingerprint.recheck()
+    }
+}
+
+/// What the attestors have told so far.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) selectors: BTreeSet<Selector>,
+    pub(super) told: BTreeSet<SelectorKind>,
+    unavailable: BTreeSet<SelectorKind>,
+}
+
+impl Findings {
+    /// Asks one attestor for those of its kinds that are `wanted`. If it fails, they become
+    /// unavailable: what it could not find out must not look like what does not hold.
+    pub(super) async fn ask(
+        &mut self,
+        attestor: &dyn WorkloadAttestor,
+        evidence: &Arc<Evidence>,
+        wanted: &BTreeSet<SelectorKind>,
+    ) {
+        let wanted = attestor.kinds().iter().copied().filter(|kind| wanted.contains(kind)).collect::<BTreeSet<_>>();
+        if wanted.is_empty() {
+            return;
+        }
+        match attestor.attest(evidence, &wanted).await {
+            Ok(selectors) => {
+                self.selectors.extend(selectors.into_iter().filter(|selector| wanted.contains(&selector.kind())));
+                self.told.extend(wanted);
+            }
+            Err(error) => {
+                let pid = evidence.instance().pid;
+                tracing::warn!(attestor = attestor.name(), pid, %error, "cannot attest");
+                self.unavailable.extend(wanted);
+            }
+        }
+    }
+
+    /// The only maker of an [`Attestation`]: reads the evidence again first. The descriptors
+    /// of the evidence end with it; what is kept costs none beside the peer's own.
+    pub(super) fn conclude(self, evidence: &Evidence) -> Result<Attestation, PeerError> {
+        evidence.recheck()?;
+        Ok(Attestation {
+            fingerprint: evidence.fingerprint().clone(),
+            instance: evidence.instance(),
+            credentials: evidence.credentials(),
+            selectors: self.selectors,
+            told: self.told,
+            unavailable: self.unavailable,
+            executable: evidence.executable().path().to_owned(),
+            cgroup: cgroup::path(evidence.cgroups()).map(str::to_owned),
+        })
+    }
+}
+
+/// An attestation that says what a test of another room wants it to say. Its fingerprint is
+/// that of the test's own process.
+#[cfg(test)]
+pub(crate) fn attestation_for_tests(
+    instance: ProcessInstance,
+    credentials: Credentials,
+    selectors: BTreeSet<Selector>,
+) -> Attestation {
+    let evidence = Peer::of_this_process().evidence().unwrap();
+    Attestation {
+        fingerprint: evidence.fingerprint().clone(),
+        instance,
+        credentials,
+        selectors,
+        told: SelectorKind::ALL.into(),
+        unavailable: BTreeSet::new(),
+        executable: PathBuf::new(),
+        cgroup: None,
+    }
+}

@@ -1,0 +1,140 @@
+//! Evidence to selectors.
+//!
+//! The evidence about a peer is handed to one attestor after another, cheapest first; each
+//! tells the selectors of its kinds that hold. Before the dearer ones are asked, the caller says
+//! which kinds still matter. At the end the evidence is read again, and only if it is unchanged
+//! is there an [`Attestation`], without which no policy grants anything.
+//!
+//! ```
+//! use countersign_agent::attest::Attestation;
+//!
+//! fn who(attestation: &Attestation) -> u32 {
+//!     attestation.credentials().uid
+//! }
+//! ```
+//!
+//! Nobody else can make one:
+//!
+//! ```compile_fail,E0451
+//! use countersign_agent::attest::Attestation;
+//!
+//! fn forge(honest: Attestation) -> Attestation {
+//!     Attestation { selectors: Default::default(), ..honest }
+//! }
+//! ```
+
+mod attestation;
+mod attestor;
+mod cgroup;
+mod digests;
+mod image_hash;
+mod mounts;
+mod slots;
+mod unix;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use countersign_common::clock::Clock;
+use countersign_common::selector::{Selector, SelectorKind};
+
+use crate::peer::{Peer, PeerError};
+
+pub use attestation::Attestation;
+use attestation::Findings;
+#[cfg(test)]
+pub(crate) use attestation::attestation_for_tests;
+pub use attestor::{AttestorError, Cost, WorkloadAttestor};
+use slots::Slots;
+
+/// How many questions to file systems and databases may be open at a time; of these
+/// [`QUESTIONS_PER_USER`] for the peers of one uid.
+const QUESTIONS: usize = 256;
+
+/// How many questions may be open for the peers of one uid.
+const QUESTIONS_PER_USER: usize = 8;
+
+/// Why there is no attestation.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The peer is gone, has changed, or cannot be read.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+}
+
+/// Bounds on what attesting may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest executable that is hashed, in bytes. One that is longer makes
+    /// `unix:sha256` unavailable.
+    pub max_executable_bytes: u64,
+    /// How many executables are hashed at a time; at least one.
+    pub parallel_hashes: usize,
+}
+
+/// All attestors, cheapest first.
+pub struct Attestors {
+    attestors: Vec<Box<dyn WorkloadAttestor>>,
+    hashes_taken: Arc<AtomicU64>,
+}
+
+impl Attestors {
+    /// The attestors that the agent has. The clock only tells which files were changed
+    /// a moment ago.
+    pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let questions = Arc::new(Slots::new(QUESTIONS, QUESTIONS_PER_USER));
+        let Limits { max_executable_bytes, parallel_hashes } = limits;
+        let image_hash =
+            image_hash::ImageHash::new(max_executable_bytes, parallel_hashes, Arc::clone(&questions), clock);
+        let hashes_taken = image_hash.taken();
+        let attestors: Vec<Box<dyn WorkloadAttestor>> = vec![
+            Box::new(unix::UnixIds),
+            Box::new(cgroup::CgroupPath),
+            Box::new(unix::UnixNames { slots: Arc::clone(&questions) }),
+            Box::new(unix::UnixPath { slots: questions }),
+            Box::new(image_hash),
+        ];
+        Self { attestors, hashes_taken }
+    }
+
+    /// How many executables were hashed since the start; those whose digest was remembered
+    /// are not counted.
+    pub fn hashes_taken(&self) -> u64 {
+        self.hashes_taken.load(Ordering::Relaxed)
+    }
+
+    /// Attests a peer. `worth_telling` is given the selectors so far and the kinds that are told
+    /// so far, and answers which other kinds an entry still turns on; kinds that cost
+    /// something are told only if it names them.
+    ///
+    /// # Errors
+    /// The peer is gone, or changed before the end. An attestor that cannot tell is no error
+    /// here: its kinds become [`Attestation::unavailable`].
+    pub async fn attest(
+        &self,
+        peer: &Arc<Peer>,
+        worth_telling: impl Fn(&BTreeSet<Selector>, &BTreeSet<SelectorKind>) -> BTreeSet<SelectorKind> + Send,
+    ) -> Result<Attestation, AttestError> {
+        let evidence = Arc::new(peer.evidence()?);
+        let mut findings = Findings::default();
+        for cost in Cost::ALL {
+            let wanted = match cost {
+                Cost::Nothing => SelectorKind::ALL.into(),
+                _ => worth_telling(&findings.selectors, &findings.told),
+            };
+            for attestor in self.attestors.iter().filter(|attestor| attestor.cost() == cost) {
+                findings.ask(attestor.as_ref(), &evidence, &wanted).await;
+            }
+        }
+        Ok(findings.conclude(&evidence)?)
+    }
+}
+
+/// A selector; none if no entry could name such a value, as with a path that has a line break.
+fn selector(kind: SelectorKind, value: &str) -> Option<Selector> {
+    Selector::new(kind, value).ok()
+}
