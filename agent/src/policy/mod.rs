@@ -1,0 +1,227 @@
+//! Pure decisions: what a matched entry allows. The only maker of a [`Grant`].
+
+mod jwt;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use countersign_common::clock::Timestamp;
+use countersign_common::entry::{AudiencePattern, Date, EntryId};
+use countersign_common::selector::Selector;
+use countersign_common::spiffe_id::SpiffeId;
+
+use crate::peer::ProcessInstance;
+
+pub use jwt::authorize_jwt;
+
+/// What the agent's configuration allows at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Life of a JWT-SVID whose entry says nothing.
+    pub default_jwt_ttl: Duration,
+    /// Longest life of a JWT-SVID, whatever an entry says.
+    pub max_jwt_ttl: Duration,
+}
+
+/// Leave to sign one JWT-SVID with these terms, for this process and no other.
+/// Made only by [`authorize_jwt`]; signing takes a reference to it.
+///
+/// Whoever holds a grant may read it:
+///
+/// ```
+/// use std::time::Duration;
+/// use countersign_agent::policy::Grant;
+///
+/// fn longer(grant: Grant, ttl: Duration) -> (Duration, Grant) {
+///     (ttl, grant)
+/// }
+///
+/// fn life(grant: &Grant) -> Duration {
+///     grant.ttl()
+/// }
+/// ```
+///
+/// and can neither make one out of another:
+///
+/// ```compile_fail
+/// use std::time::Duration;
+/// use countersign_agent::policy::Grant;
+///
+/// fn longer(grant: Grant, ttl: Duration) -> (Duration, Grant) {
+///     (ttl, Grant { ttl, ..grant })
+/// }
+///
+/// fn life(grant: &Grant) -> Duration {
+///     grant.ttl()
+/// }
+/// ```
+///
+/// nor change the one that it holds:
+///
+/// ```compile_fail
+/// use std::time::Duration;
+/// use countersign_agent::policy::Grant;
+///
+/// fn longer(mut grant: Grant, ttl: Duration) -> (Duration, Grant) {
+///     grant.ttl = ttl;
+///     (ttl, grant)
+/// }
+///
+/// fn life(grant: &Grant) -> Duration {
+///     grant.ttl()
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    entry: EntryId,
+    instance: ProcessInstance,
+    spiffe_id: SpiffeId,
+    audiences: Vec<String>,
+    ttl: Duration,
+    not_after: Option<Timestamp>,
+}
+
+impl Grant {
+    /// The entry that allows it.
+    pub fn entry(&self) -> &EntryId {
+        &self.entry
+    }
+
+    /// The process that the token will belong to.
+    pub fn instance(&self) -> &ProcessInstance {
+        &self.instance
+    }
+
+    /// The identity.
+    pub fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// The audiences, as asked for, without repetitions.
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// Life of the token from its issue on; at least a second.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// No token under this grant is valid at or after this time (the entry's `expires`).
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
+    }
+}
+
+/// Why policy refuses. `Display` is for operators and says what to change; the caller on the
+/// workload socket learns none of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyRefusal {
+    /// The entry demands something that the attestation does not hold.
+    #[error(
+        "entry {entry} demands {selector}, which the process does not have; register an entry with selectors that the process has"
+    )]
+    NotEntitled {
+        /// Which entry.
+        entry: EntryId,
+        /// The first selector that does not hold.
+        selector: Selector,
+    },
+    /// The entry demands nothing, so it would be everybody's.
+    #[error("entry {entry} has no selectors, so it is nobody's; give it at least one")]
+    NoSelectors {
+        /// Which entry.
+        entry: EntryId,
+    },
+    /// The entry has had its day.
+    #[error("entry {entry} expired on {expires}; move its expires to a later day, or delete it")]
+    Expired {
+        /// Which entry.
+        entry: EntryId,
+        /// From which day on it grants nothing.
+        expires: Date,
+    },
+    /// The entry lists no audiences at all.
+    #[error("entry {entry} lists no audiences, so it grants no JWT-SVIDs; list them in jwt.audiences")]
+    NoAudiences {
+        /// Which entry.
+        entry: EntryId,
+    },
+    /// The caller named no audience (JWT-SVID.md, section 3.2: a token has at least one).
+    #[error("the workload asked for no audience; it has to name the one that it will call")]
+    NoneRequested,
+    /// The caller named an audience without a name.
+    #[error("the workload asked for an empty audience; it has to name the one that it will call")]
+    EmptyAudience,
+    /// Longer than any entry could name.
+    #[error("the workload asked for an audience of {bytes} bytes; the longest is {} bytes", AudiencePattern::MAX_BYTES)]
+    AudienceTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// One token for more audiences than the entry lets one token have.
+    #[error(
+        "the workload asked for {requested} audiences in one JWT-SVID and entry {entry} allows {allowed}; \
+        let it fetch one JWT-SVID for each, or raise jwt.max_audiences"
+    )]
+    TooManyAudiences {
+        /// Which entry.
+        entry: EntryId,
+        /// How many different audiences were asked for.
+        requested: usize,
+        /// How many the entry allows.
+        allowed: u32,
+    },
+    /// No pattern of the entry allows the audience.
+    #[error(
+        "entry {entry} does not allow the audience {}; add it to jwt.audiences if the workload should have it",
+        shown(audience)
+    )]
+    AudienceNotAllowed {
+        /// Which entry.
+        entry: EntryId,
+        /// The audience, as asked for.
+        audience: String,
+    },
+    /// The terms leave the token no time to be valid in.
+    #[error(
+        "entry {entry} and the agent's limits leave a JWT-SVID less than a second of life; \
+        raise jwt.ttl of the entry, or the agent's limits"
+    )]
+    NoLife {
+        /// Which entry.
+        entry: EntryId,
+    },
+}
+
+/// An audience as it may stand in a log: quoted, control characters escaped, cut to a line.
+fn shown(audience: &str) -> String {
+    const SHOWN: usize = 100;
+    let cut: String = audience.chars().take(SHOWN).collect();
+    let dots = if cut.len() < audience.len() { "..." } else { "" };
+    format!("{cut:?}{dots}")
+}
+
+/// A grant that says what a test of another room wants it to say.
+#[cfg(test)]
+pub(crate) fn grant_for_tests(
+    spiffe_id: SpiffeId,
+    audiences: Vec<String>,
+    ttl: Duration,
+    not_after: Option<Timestamp>,
+) -> Grant {
+    let executable = crate::peer::FileIdentity { dev: 0, ino: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    let instance = ProcessInstance { pid: 1, start_time: 1, executable };
+    let entry = EntryId::parse("test").unwrap();
+    Grant { entry, instance, spiffe_id, audiences, ttl, not_after }
+}
+
+#[cfg(test)]
+impl Grant {
+    /// The same for another process.
+    pub(crate) fn of_process(mut self, pid: i32) -> Self {
+        self.instance.pid = pid;
+        self
+    }
+}
