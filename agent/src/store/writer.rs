@@ -1,0 +1,138 @@
+//! The one thread that owns the database and the current set of entries.
+
+use std::sync::Arc;
+use std::{io, thread};
+
+use countersign_common::entry::{Entry, EntryId, EntrySet};
+use countersign_common::spiffe_id::TrustDomain;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::database::Database;
+use super::file::{self, Place};
+use super::{Applied, Change, StoreError, plan};
+
+/// Where an answer goes.
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Everything that can be asked of the writer.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Create and update, with `prune` also delete.
+    Apply { entries: Vec<Entry>, prune: bool, dry_run: bool, reply: Reply<Applied> },
+    /// Delete.
+    Delete { ids: Vec<EntryId>, reply: Reply<Applied> },
+    /// Read the authority's state.
+    AuthorityState(Reply<Option<Vec<u8>>>),
+    /// Write the authority's state.
+    SaveAuthorityState { sealed: Vec<u8>, reply: Reply<()> },
+    /// Close the database and end.
+    Close { reply: oneshot::Sender<()> },
+}
+
+/// The owner of the database.
+pub(super) struct Writer {
+    place: Place,
+    trust_domain: TrustDomain,
+    /// `None` after a failed write: what the file holds is then read anew before the next request.
+    database: Option<Database>,
+    published: watch::Sender<Arc<EntrySet>>,
+}
+
+impl Writer {
+    /// Opens the database and publishes what it holds.
+    pub(super) fn open(
+        place: Place,
+        trust_domain: &TrustDomain,
+    ) -> Result<(Self, watch::Receiver<Arc<EntrySet>>), StoreError> {
+        let (database, entries) = file::open(&place, trust_domain)?;
+        let (published, receiver) = watch::channel(Arc::new(entries));
+        Ok((Self { place, trust_domain: trust_domain.clone(), database: Some(database), published }, receiver))
+    }
+
+    /// Serves requests in a thread of its own until all senders are gone or one asks to close.
+    pub(super) fn spawn(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), StoreError> {
+        let path = self.place.path().to_owned();
+        let serve = move || {
+            while let Some(request) = inbox.blocking_recv() {
+                if let Request::Close { reply } = request {
+                    drop(self);
+                    // Whoever asked may have gone away; the database is closed all the same.
+                    let _ = reply.send(());
+                    return;
+                }
+                self.serve(request);
+            }
+        };
+        let spawned = thread::Builder::new().name("store".to_owned()).spawn(serve);
+        spawned.map(drop).map_err(|source: io::Error| StoreError::File { doing: "start the writer of", path, source })
+    }
+
+    /// Answers one request. An asker who has gone away misses the answer, not the effect.
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Apply { entries, prune, dry_run, reply } => {
+                let _ = reply.send(self.apply(entries, prune, dry_run));
+            }
+            Request::Delete { ids, reply } => {
+                let _ = reply.send(self.delete(ids));
+            }
+            Request::AuthorityState(reply) => {
+                let _ = reply.send(self.with_database(|database| database.authority_state()));
+            }
+            Request::SaveAuthorityState { sealed, reply } => {
+                let _ = reply.send(self.with_database(|database| database.save_authority_state(&sealed)));
+            }
+            Request::Close { reply } => drop(reply),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, prune: bool, dry_run: bool) -> Result<Applied, StoreError> {
+        self.reopen()?;
+        let current = self.published.borrow().clone();
+        let changes = plan::apply(&current, entries, prune)?;
+        if dry_run { Ok(Applied { revision: current.revision, changes }) } else { self.commit(&current, changes) }
+    }
+
+    fn delete(&mut self, ids: Vec<EntryId>) -> Result<Applied, StoreError> {
+        self.reopen()?;
+        let current = self.published.borrow().clone();
+        let changes = plan::delete(&current, ids)?;
+        self.commit(&current, changes)
+    }
+
+    /// Makes the changes durable, then public: nobody is served an entry that a crash could take back.
+    fn commit(&mut self, current: &EntrySet, changes: Vec<Change>) -> Result<Applied, StoreError> {
+        if changes.iter().all(|change| matches!(change, Change::Unchanged(_))) {
+            return Ok(Applied { revision: current.revision, changes });
+        }
+        let revision = current.revision.saturating_add(1);
+        self.with_database(|database| database.write_entries(revision, &changes))?;
+        self.published.send_replace(Arc::new(EntrySet { revision, entries: plan::after(current, &changes) }));
+        Ok(Applied { revision, changes })
+    }
+
+    /// Does one thing with the database, and lets go of it if that fails: the database refuses
+    /// everything after a failed write, and what reached the disk is known only by reading it.
+    fn with_database<T>(&mut self, act: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.reopen()?;
+        let Some(database) = &self.database else { return Err(StoreError::Closed) };
+        let done = act(database);
+        if done.is_err() && self.place.survives_closing() {
+            self.database = None;
+        }
+        done
+    }
+
+    /// Opens the database again after a failure, and publishes what it turned out to hold.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.database.is_none() {
+            let (database, entries) = file::reopen(&self.place, &self.trust_domain)?;
+            self.database = Some(database);
+            let current = self.published.borrow().revision;
+            if entries.revision != current {
+                self.published.send_replace(Arc::new(entries));
+            }
+        }
+        Ok(())
+    }
+}
