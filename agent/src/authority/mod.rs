@@ -1,0 +1,85 @@
+//! Whoever signs: the narrow door to the trust domain's signing authority.
+//!
+//! Embedded in this process today. Nothing outside this room may assume that the
+//! signing key is here: a SPIRE server fits behind the same trait.
+
+pub mod embedded;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_common::bundle::Bundle;
+use countersign_common::entry::EntrySet;
+use countersign_common::spiffe_id::TrustDomain;
+use countersign_common::svid::jwt::{JwtSvid, JwtSvidError};
+use tokio::sync::watch;
+
+use crate::policy::Grant;
+use crate::store::StoreError;
+
+/// Why the authority did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// No key may sign now; the next one could not be made or saved. Trying again may help.
+    #[error("no JWT key may sign now; the log says why the next one could not be made or saved")]
+    NoActiveKey,
+    /// The grant's own limits leave no time in which a token would be valid.
+    #[error("the grant is over")]
+    GrantOver,
+    /// The crypto library failed.
+    #[error("the crypto library could not {0}")]
+    Crypto(&'static str),
+    /// The token that was signed breaks a rule, and was thrown away. A fault of this agent.
+    #[error("a token of our own breaks a rule and was thrown away")]
+    Product(#[source] JwtSvidError),
+    /// The authority's task has ended: the agent is stopping.
+    #[error("the authority has stopped")]
+    Stopped,
+    /// The operator asked for what cannot be.
+    #[error("unfit authority options: {0}")]
+    Options(&'static str),
+    /// The store could not be read.
+    #[error("cannot read the authority's state from the store")]
+    Load(#[source] StoreError),
+    /// The store could not be written; the change did not happen.
+    #[error("cannot save the authority's state to the store; nothing was changed")]
+    Save(#[source] StoreError),
+    /// The saved state cannot be opened.
+    #[error("the authority's saved state cannot be used")]
+    State(#[source] embedded::StateError),
+    /// A second key cannot be prepared.
+    #[error("key {kid} is prepared already; activate it first")]
+    AlreadyPrepared {
+        /// Which key waits.
+        kid: String,
+    },
+    /// There is no key to activate.
+    #[error("no key is prepared; prepare one first, and give others time to fetch the bundle")]
+    NothingPrepared,
+    /// Too many keys are published; each would have to be fetched by everyone.
+    #[error("{count} keys are published already; wait until a retiring one is dropped")]
+    TooManyKeys {
+        /// How many there are.
+        count: usize,
+    },
+}
+
+/// A signing authority: entries and bundles as snapshots with changes, and signatures.
+#[async_trait]
+pub trait Authority: Send + Sync + 'static {
+    /// The trust domain that it signs for.
+    fn trust_domain(&self) -> &TrustDomain;
+
+    /// The entries that this agent may serve: the latest, and news of each later set.
+    fn entries(&self) -> watch::Receiver<Arc<EntrySet>>;
+
+    /// The trust domain's bundle: the latest, and news of each change.
+    fn bundle(&self) -> watch::Receiver<Arc<Bundle>>;
+
+    /// Signs a JWT-SVID with the terms of `grant`. Its expiry is never later than the
+    /// grant's limits or the signing key's own end.
+    ///
+    /// # Errors
+    /// The authority cannot sign now; trying again may help.
+    async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError>;
+}
