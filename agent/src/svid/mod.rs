@@ -1,0 +1,100 @@
+//! SVIDs that were issued and may be handed out again, to the same process only.
+//!
+//! A token is found again by its whole [`Grant`]: process instance, entry, identity,
+//! audiences and terms. Two processes never share one, and an entry whose terms
+//! changed never answers with a token of the old terms.
+//!
+//! The map is behind a lock that is held for a look-up only, not a task of its own: a
+//! hop to another task on the warm path would cost more than everything else in it.
+//! Signing happens outside that lock, under the lock of the one slot, so that callers
+//! who ask for the same token wait for one signature (single flight).
+
+mod slots;
+
+use std::sync::Arc;
+
+use countersign_common::clock::Timestamp;
+use countersign_common::svid::jwt::JwtSvid;
+
+use crate::authority::{Authority, AuthorityError};
+use crate::peer::ProcessInstance;
+use crate::policy::Grant;
+use slots::Slots;
+
+pub use slots::{MAX_INSTANCES, MAX_TOKENS_PER_INSTANCE};
+
+/// JWT-SVIDs by grant, each reused until half its life.
+pub struct JwtCache {
+    authority: Arc<dyn Authority>,
+    slots: Slots,
+}
+
+/// A JWT-SVID and whether it was issued before.
+#[derive(Clone)]
+pub struct Cached {
+    /// The SVID.
+    pub svid: Arc<JwtSvid>,
+    /// Whether an earlier request was answered with the same token.
+    pub reused: bool,
+}
+
+impl JwtCache {
+    /// An empty cache in front of `authority`.
+    pub fn new(authority: Arc<dyn Authority>) -> Self {
+        Self { authority, slots: Slots::default() }
+    }
+
+    /// The token of this grant: the one issued before while it is in the first half of
+    /// its life, else a new one. If no new one can be had, the old one serves until it
+    /// expires; an expired one never does.
+    ///
+    /// # Errors
+    /// The authority did not sign, and there is no valid token.
+    pub async fn get(&self, grant: &Grant, now: Timestamp) -> Result<Cached, AuthorityError> {
+        let slot = self.slots.of(grant);
+        let mut token = slot.lock().await;
+        if let Some(svid) = token.as_ref().filter(|svid| is_fresh(svid, now)) {
+            return Ok(Cached { svid: Arc::clone(svid), reused: true });
+        }
+        match self.authority.sign_jwt(grant).await {
+            Ok(svid) => {
+                let svid = Arc::new(svid);
+                *token = Some(Arc::clone(&svid));
+                Ok(Cached { svid, reused: false })
+            }
+            Err(error) => match token.as_ref().filter(|svid| is_valid(svid, now)) {
+                Some(svid) => {
+                    tracing::warn!(%error, jti = %svid.claims.jti, "renewal failed, serving the token that is still valid");
+                    Ok(Cached { svid: Arc::clone(svid), reused: true })
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// Whether the caller should now watch for the exit of this process: true once for
+    /// each instance that is remembered.
+    pub fn begin_watch(&self, instance: &ProcessInstance) -> bool {
+        self.slots.begin_watch(instance)
+    }
+
+    /// Drops every token of a process that is gone.
+    pub fn forget(&self, instance: &ProcessInstance) {
+        self.slots.forget(instance);
+    }
+}
+
+/// In the first half of its life. A clock that was set back before `iat` does not make a
+/// token fresh for longer: it is as if it had never been issued.
+fn is_fresh(svid: &JwtSvid, now: Timestamp) -> bool {
+    let claims = &svid.claims;
+    let half = claims.iat.after(claims.iat.until(claims.exp) / 2);
+    claims.iat <= now && now < half
+}
+
+fn is_valid(svid: &JwtSvid, now: Timestamp) -> bool {
+    svid.claims.nbf <= now && now < svid.claims.exp
+}
+
+#[cfg(test)]
+mod tests;

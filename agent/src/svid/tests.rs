@@ -1,0 +1,170 @@
+//! Reuse and renewal of tokens, with a stepped clock and an authority that can fail.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use countersign_common::bundle::Bundle;
+use countersign_common::entry::EntrySet;
+use countersign_common::secret::BearerToken;
+use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
+use countersign_common::svid::jwt::Claims;
+use tokio::sync::watch;
+
+use super::*;
+use crate::policy::grant_for_tests;
+
+/// Signs nothing real: numbers its tokens, or fails.
+#[derive(Default)]
+struct Numbering {
+    now: Mutex<u64>,
+    signed: AtomicU64,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl Authority for Numbering {
+    fn trust_domain(&self) -> &TrustDomain {
+        panic!("not asked by the cache")
+    }
+
+    fn entries(&self) -> watch::Receiver<Arc<EntrySet>> {
+        panic!("not asked by the cache")
+    }
+
+    fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
+        panic!("not asked by the cache")
+    }
+
+    async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError> {
+        // Others get a turn, as they do while a real signature is made.
+        tokio::task::yield_now().await;
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(AuthorityError::NoActiveKey);
+        }
+        let jti = self.signed.fetch_add(1, Ordering::Relaxed).to_string();
+        let iat = Timestamp::from_seconds(*self.now.lock().unwrap());
+        let claims = Claims {
+            sub: grant.spiffe_id().clone(),
+            aud: grant.audiences().to_vec(),
+            iat,
+            nbf: iat,
+            exp: iat.after(grant.ttl()),
+            jti,
+            iss: None,
+        };
+        Ok(JwtSvid { token: BearerToken::new(String::new()), claims, kid: String::new() })
+    }
+}
+
+fn cache() -> (Arc<Numbering>, Arc<JwtCache>) {
+    let authority = Arc::new(Numbering::default());
+    (Arc::clone(&authority), Arc::new(JwtCache::new(authority)))
+}
+
+fn grant(pid: i32, audience: &str) -> Grant {
+    let id = SpiffeId::parse("spiffe://example.org/a").unwrap();
+    grant_for_tests(id, vec![audience.to_owned()], Duration::from_secs(100), None).of_process(pid)
+}
+
+async fn jti(cache: &JwtCache, authority: &Numbering, grant: &Grant, now: u64) -> Option<String> {
+    *authority.now.lock().unwrap() = now;
+    cache.get(grant, Timestamp::from_seconds(now)).await.ok().map(|cached| cached.svid.claims.jti.clone())
+}
+
+#[tokio::test]
+async fn a_token_is_reused_for_half_its_life() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    for (now, expected) in [(1000, "0"), (1049, "0"), (1050, "1"), (1099, "1"), (1100, "2")] {
+        assert_eq!(jti(&cache, &authority, &grant, now).await.as_deref(), Some(expected), "at {now}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_keep_a_token_fresh() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    assert_eq!(jti(&cache, &authority, &grant, 1000).await.as_deref(), Some("0"));
+    assert_eq!(jti(&cache, &authority, &grant, 10).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn two_processes_or_two_audiences_never_share_a_token() {
+    let (authority, cache) = cache();
+    let grants = [grant(1, "a"), grant(2, "a"), grant(1, "b")];
+    for (index, grant) in grants.iter().enumerate() {
+        assert_eq!(jti(&cache, &authority, grant, 1000).await, Some(index.to_string()));
+    }
+    for (index, grant) in grants.iter().enumerate() {
+        assert_eq!(jti(&cache, &authority, grant, 1001).await, Some(index.to_string()), "each finds its own again");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_renewal_serves_what_is_valid_and_never_what_is_expired() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    assert_eq!(jti(&cache, &authority, &grant, 1000).await.as_deref(), Some("0"));
+    authority.fails.store(true, Ordering::Relaxed);
+    assert_eq!(jti(&cache, &authority, &grant, 1099).await.as_deref(), Some("0"), "still valid");
+    assert_eq!(jti(&cache, &authority, &grant, 1100).await, None, "expired");
+    authority.fails.store(false, Ordering::Relaxed);
+    assert_eq!(jti(&cache, &authority, &grant, 1100).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn callers_who_ask_at_once_wait_for_one_signature() {
+    let (authority, cache) = cache();
+    *authority.now.lock().unwrap() = 1000;
+    let asking: Vec<_> = (0..50)
+        .map(|_| {
+            let cache = Arc::clone(&cache);
+            tokio::spawn(async move { cache.get(&grant(1, "a"), Timestamp::from_seconds(1000)).await.is_ok() })
+        })
+        .collect();
+    for asked in asking {
+        assert!(asked.await.unwrap());
+    }
+    assert_eq!(authority.signed.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_is_forgotten_and_its_exit_is_watched_once() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    assert!(!cache.begin_watch(grant.instance()), "nothing is known of it yet");
+    jti(&cache, &authority, &grant, 1000).await;
+    assert!(cache.begin_watch(grant.instance()));
+    assert!(!cache.begin_watch(grant.instance()));
+    cache.forget(grant.instance());
+    assert_eq!(jti(&cache, &authority, &grant, 1001).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_process_that_asks_for_ever_new_audiences_loses_only_its_own_tokens() {
+    let (authority, cache) = cache();
+    let other = grant(2, "a");
+    let kept = jti(&cache, &authority, &other, 1000).await;
+    let first = jti(&cache, &authority, &grant(1, "0"), 1000).await;
+    for audience in 1..=MAX_TOKENS_PER_INSTANCE {
+        jti(&cache, &authority, &grant(1, &audience.to_string()), 1000).await;
+    }
+    assert_eq!(jti(&cache, &authority, &other, 1000).await, kept);
+    assert_ne!(jti(&cache, &authority, &grant(1, "0"), 1000).await, first);
+}
+
+#[tokio::test]
+async fn the_number_of_remembered_processes_is_bounded() {
+    let (authority, cache) = cache();
+    let first = jti(&cache, &authority, &grant(0, "a"), 1000).await;
+    let most = i32::try_from(MAX_INSTANCES).unwrap();
+    for pid in 1..=most {
+        jti(&cache, &authority, &grant(pid, "a"), 1000).await;
+    }
+    assert_ne!(jti(&cache, &authority, &grant(0, "a"), 1000).await, first, "the first to come is the first to go");
+    let last = authority.signed.load(Ordering::Relaxed);
+    jti(&cache, &authority, &grant(most, "a"), 1000).await;
+    assert_eq!(authority.signed.load(Ordering::Relaxed), last, "the last is still there");
+}
