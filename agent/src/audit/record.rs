@@ -1,0 +1,88 @@
+//! What one decision leaves behind. There is no field for a token, a key or a proof: a
+//! record names a token by its `jti`.
+//!
+//! Text that a caller may have chosen (its executable's path, the audiences it asked for)
+//! is cut to a bound when it is written; see [`super::line`].
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::line;
+
+/// One decision. Times are RFC 3339; durations are microseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Record {
+    /// When it was decided.
+    #[serde(serialize_with = "line::text")]
+    pub time: String,
+    /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, ...
+    pub event: &'static str,
+    /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `valid`, `invalid`, `accepted`.
+    pub outcome: &'static str,
+    /// Why, for operators; empty when issued.
+    #[serde(skip_serializing_if = "String::is_empty", serialize_with = "line::text")]
+    pub reason: String,
+    /// Who asked.
+    #[serde(flatten)]
+    pub caller: Caller,
+    /// Selectors of the caller that were found to hold.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "line::list")]
+    pub selectors: Vec<String>,
+    /// The entry that matched.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub entry: Option<String>,
+    /// The identity in question.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub spiffe_id: Option<String>,
+    /// The audiences asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "line::list")]
+    pub audience: Vec<String>,
+    /// Name of the token; the token itself is in no record.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub jti: Option<String>,
+    /// When the token expires.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub expires: Option<String>,
+    /// Whether the token was issued before and handed out again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
+    /// How long each stage took.
+    pub duration_us: Stages,
+}
+
+/// The process that asked.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Caller {
+    /// Pid in the agent's pid namespace.
+    pub pid: i32,
+    /// Start time in clock ticks since boot; with the pid it names the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<u64>,
+    /// Effective user id.
+    pub uid: u32,
+    /// Path of the executable. Bytes that are not UTF-8 are written as U+FFFD.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_path")]
+    pub exe: Option<PathBuf>,
+    /// SHA-256 of the executable, where it was taken.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub sha256: Option<String>,
+    /// Cgroup path.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub cgroup: Option<String>,
+}
+
+/// Microseconds spent in each stage; 0 for a stage that was not reached.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Stages {
+    /// Evidence to selectors.
+    pub attest: u64,
+    /// Waiting for an entry to match.
+    pub hold: u64,
+    /// Selectors to entries.
+    pub r#match: u64,
+    /// Policy.
+    pub authorize: u64,
+    /// Signing or finding the SVID.
+    pub issue: u64,
+}
