@@ -1,0 +1,177 @@
+//! The account of one request: what was found out and how long each stage took, which
+//! becomes the audit record.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use countersign_common::clock::Clock;
+use countersign_common::entry::EntryId;
+use countersign_common::selector::SelectorKind;
+use countersign_common::spiffe_id::SpiffeId;
+
+use super::{Identity, IssuedJwt, Refusal};
+use crate::attest::{Attestation, Attestors};
+use crate::audit::{Audit, AuditError, Caller, Record, Stages};
+use crate::peer::Peer;
+use crate::registry::Snapshot;
+
+/// A stage whose time is recorded.
+#[derive(Clone, Copy)]
+pub(super) enum Stage {
+    Attest,
+    Hold,
+    Match,
+    Authorize,
+    Issue,
+}
+
+/// On which terms one SVID was issued.
+pub(super) struct Terms {
+    pub(super) entry: EntryId,
+    pub(super) reused: bool,
+}
+
+/// Becomes one audit record, or one an SVID. An account that is dropped without an end,
+/// since its caller went away, is recorded too.
+pub(super) struct Account {
+    record: Record,
+    audit: Arc<Audit>,
+    clock: Arc<dyn Clock>,
+    told: bool,
+}
+
+impl Account {
+    /// Begins the account of what `peer` asks for. Until it is attested, its uid is that
+    /// of `connect`.
+    pub(super) fn open(
+        identity: &Identity,
+        event: &'static str,
+        peer: &Peer,
+        audiences: &[String],
+        spiffe_id: Option<&SpiffeId>,
+    ) -> Self {
+        let caller = Caller { pid: peer.pid(), uid: peer.connected_as().uid, ..Caller::default() };
+        let spiffe_id = spiffe_id.map(ToString::to_string);
+        let record = Record { event, caller, audience: audiences.to_vec(), spiffe_id, ..Record::default() };
+        Self { record, audit: Arc::clone(&identity.audit), clock: Arc::clone(&identity.clock), told: false }
+    }
+
+    /// Attests, and notes what was found.
+    pub(super) async fn attest(
+        &mut self,
+        attestors: &Attestors,
+        peer: &Arc<Peer>,
+        snapshot: &Snapshot,
+    ) -> Result<Attestation, Refusal> {
+        let attesting = attestors.attest(peer, |selectors, told| snapshot.worth_telling(selectors, told));
+        let attestation = self.time_async(Stage::Attest, attesting).await?;
+        let instance = attestation.instance();
+        self.record.caller = Caller {
+            pid: instance.pid,
+            start_time: Some(instance.start_time),
+            uid: attestation.credentials().uid,
+            exe: Some(attestation.executable().to_owned()),
+            sha256: digest(&attestation),
+            cgroup: attestation.cgroup().map(str::to_owned),
+        };
+        self.record.selectors = attestation.selectors().iter().map(ToString::to_string).collect();
+        Ok(attestation)
+    }
+
+    pub(super) fn time<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let done = work();
+        self.add(stage, begin);
+        done
+    }
+
+    pub(super) async fn time_async<T>(&mut self, stage: Stage, work: impl Future<Output = T>) -> T {
+        let begin = Instant::now();
+        let done = work.await;
+        self.add(stage, begin);
+        done
+    }
+
+    /// A stage that is gone through twice (a held caller) counts in sum.
+    fn add(&mut self, stage: Stage, begin: Instant) {
+        let spent = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let Stages { attest, hold, r#match, authorize, issue } = &mut self.record.duration_us;
+        let sum = match stage {
+            Stage::Attest => attest,
+            Stage::Hold => hold,
+            Stage::Match => r#match,
+            Stage::Authorize => authorize,
+            Stage::Issue => issue,
+        };
+        *sum = sum.saturating_add(spent);
+    }
+
+    /// Records each SVID. If one record cannot be written, nothing is issued.
+    pub(super) fn issued(mut self, issued: &[(IssuedJwt, Terms)]) -> Result<(), Refusal> {
+        self.told = true;
+        for (IssuedJwt { svid, .. }, terms) in issued {
+            self.audit.record(&Record {
+                time: self.clock.now().to_string(),
+                outcome: "issued",
+                entry: Some(terms.entry.to_string()),
+                spiffe_id: Some(svid.claims.sub.to_string()),
+                jti: Some(svid.claims.jti.clone()),
+                expires: Some(svid.claims.exp.to_string()),
+                reused: terms.reused,
+                ..self.record.clone()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Records that something other than an SVID was given or said.
+    pub(super) fn answered(mut self, outcome: &'static str) -> Result<(), Refusal> {
+        Ok(self.conclude(outcome)?)
+    }
+
+    fn conclude(&mut self, outcome: &'static str) -> Result<(), AuditError> {
+        self.told = true;
+        self.record.time = self.clock.now().to_string();
+        self.record.outcome = outcome;
+        self.audit.record(&self.record)
+    }
+
+    /// Notes about which token the account is.
+    pub(super) fn about_token(&mut self, spiffe_id: &SpiffeId, jti: Option<&str>) {
+        self.record.spiffe_id = Some(spiffe_id.to_string());
+        self.record.jti = jti.map(str::to_owned);
+    }
+
+    /// Notes why the answer is what it is.
+    pub(super) fn because(&mut self, reason: String) {
+        self.record.reason = reason;
+    }
+
+    /// Records a refusal and gives it back. A refusal stands even if its record cannot
+    /// be written: that is logged, and failing closed is what a refusal does anyway.
+    pub(super) fn refused(mut self, refusal: Refusal) -> Refusal {
+        self.record.reason = refusal.to_string();
+        if let Err(error) = self.conclude("refused") {
+            tracing::error!(%error, %refusal, "a refusal could not be recorded");
+        }
+        refusal
+    }
+}
+
+impl Drop for Account {
+    /// A caller that goes away takes the work for it along, wherever it was waiting.
+    fn drop(&mut self) {
+        if self.told {
+            return;
+        }
+        self.record.reason = "the caller went away before it was answered".to_owned();
+        if let Err(error) = self.conclude("abandoned") {
+            tracing::error!(%error, "an abandoned request could not be recorded");
+        }
+    }
+}
+
+fn digest(attestation: &Attestation) -> Option<String> {
+    let told = attestation.selectors().iter().find(|selector| selector.kind() == SelectorKind::UnixSha256);
+    told.map(|selector| selector.value().to_owned())
+}
