@@ -1,0 +1,149 @@
+//! The accept loop: takes connections, identifies who is at the other end, and hands both on.
+//!
+//! One connection goes through three gates, cheapest first: a place under the cap on all
+//! connections, `accept` itself, and the identity of the peer as of `connect`. Admission per
+//! uid and cgroup belongs behind the third, before anything is read; the countersign belongs
+//! to the connection, when the first bytes are walked.
+//!
+//! The loop never spins. Whatever `accept` says, it is asked again only after a wait, or
+//! never. A kernel that is out of descriptors is the usual case, and any local user can
+//! bring it about.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+
+use super::connection::Connection;
+use super::socket::Listener;
+use crate::drain::Drain;
+use crate::peer::Peer;
+
+/// First wait after a failed accept; doubled up to [`LONGEST_PAUSE`] while it keeps failing.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest wait between two attempts to accept.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Whoever can connect can bring a warning about, so each is written at most this often.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where connections come from: a listening socket, or a script in tests.
+pub(super) trait Incoming {
+    /// The next connection.
+    async fn next(&mut self) -> io::Result<UnixStream>;
+}
+
+impl Incoming for Listener {
+    async fn next(&mut self) -> io::Result<UnixStream> {
+        self.socket().accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// What an accept loop needs beside the socket.
+pub(super) struct AcceptLoop {
+    /// One permit for each connection that may be open.
+    pub(super) places: Arc<Semaphore>,
+    /// How long a client may take to send the HTTP/2 preface.
+    pub(super) preface_limit: Duration,
+    /// Ends the loop.
+    pub(super) drain: Drain,
+    /// Ends the connections.
+    pub(super) stop: Drain,
+    /// Takes what was accepted; bounded.
+    pub(super) accepted: mpsc::Sender<io::Result<Connection>>,
+}
+
+impl AcceptLoop {
+    /// Accepts until a drain is requested or nobody takes connections any more. Drops
+    /// `incoming`, and with it the name of the socket, at the end.
+    ///
+    /// # Errors
+    /// The socket cannot accept any more.
+    pub(super) async fn run(self, mut incoming: impl Incoming) -> io::Result<()> {
+        let drain = self.drain.clone();
+        tokio::select! {
+            () = drain.requested() => Ok(()),
+            result = self.accept_all(&mut incoming) => result,
+        }
+    }
+
+    async fn accept_all(&self, incoming: &mut impl Incoming) -> io::Result<()> {
+        let (mut full, mut failing) = (Warning::default(), Warning::default());
+        while let Some(place) = self.place(&mut full).await {
+            let stream = accept_one(incoming, &mut failing).await?;
+            let Some(connection) = self.identified(stream, place) else { continue };
+            if self.accepted.send(Ok(connection)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a place. Whoever connects meanwhile waits in the queue of the socket, which
+    /// the kernel bounds.
+    async fn place(&self, full: &mut Warning) -> Option<OwnedSemaphorePermit> {
+        if self.places.available_permits() == 0 && full.is_due() {
+            tracing::warn!("all places for connections are taken; new ones wait");
+        }
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// A peer that cannot be named gets no connection, and is not told why.
+    fn identified(&self, stream: UnixStream, place: OwnedSemaphorePermit) -> Option<Connection> {
+        match Peer::of(&stream) {
+            Ok(peer) => Some(Connection::new(stream, Arc::new(peer), place, self.preface_limit, self.stop.clone())),
+            Err(error) => {
+                tracing::debug!(%error, "connection refused: its peer cannot be identified");
+                None
+            }
+        }
+    }
+}
+
+/// Accepts one connection, waiting as long as the kernel lacks the means.
+async fn accept_one(incoming: &mut impl Incoming, failing: &mut Warning) -> io::Result<UnixStream> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match incoming.next().await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        if is_final(&error) {
+            return Err(error);
+        }
+        if failing.is_due() {
+            tracing::warn!(%error, "cannot accept a connection; trying again");
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// When a warning was last written.
+#[derive(Default)]
+struct Warning {
+    last: Option<Instant>,
+}
+
+impl Warning {
+    /// Whether it is time to write it again; a yes counts as written.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
+        if is_due {
+            self.last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Whether the socket itself is at fault (accept(2)); everything else passes.
+fn is_final(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EFAULT))
+}
+
+#[cfg(test)]
+mod tests;
