@@ -1,0 +1,112 @@
+//! The Workload API on the wire (`SPIFFE_Workload_API.md`): each RPC is the same sentence:
+//! check the request's form, ask `identity`, put the answer into wire types.
+
+mod header;
+mod status;
+mod wire;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use countersign_common::proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
+use countersign_common::proto::workload::{
+    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
+use tokio_stream::{Stream, StreamExt};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::identity::Identity;
+use crate::peer::Peer;
+
+/// The largest request message in bytes. The longest legal one is a token to be validated.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// A stream of messages, ended by a status or by the stream's own end.
+type MessageStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service `SpiffeWorkloadAPI`.
+struct WorkloadApi {
+    identity: Arc<Identity>,
+}
+
+/// Adds the Workload API to what an endpoint serves. Every request must carry the security header.
+pub fn routes(identity: Arc<Identity>, routes: Routes) -> Routes {
+    let service = SpiffeWorkloadApiServer::new(WorkloadApi { identity }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    routes.add_service(tonic::service::interceptor::InterceptedService::new(service, header::require))
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = MessageStream<X509svidResponse>;
+    type FetchX509BundlesStream = MessageStream<X509BundlesResponse>;
+    type FetchJWTBundlesStream = MessageStream<JwtBundlesResponse>;
+
+    async fn fetch_x509svid(
+        &self,
+        _request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        Err(status::x509_profile_off())
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        _request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        Err(status::x509_profile_off())
+    }
+
+    async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+        let peer = peer_of(&request)?;
+        let request =
+            wire::jwt_request(request.into_inner()).map_err(|malformed| self.refuse("jwt_svid", &peer, malformed))?;
+        let issued = self.identity.fetch_jwt_svids(&peer, &request).await.map_err(|refusal| status::of(&refusal))?;
+        Ok(Response::new(wire::jwt_response(&issued)))
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        let peer = peer_of(&request)?;
+        let bundles = self.identity.watch_bundle(&peer).await.map_err(|refusal| status::of(&refusal))?;
+        let messages = bundles.map(|item| match item {
+            Ok(bundle) => Ok(wire::jwt_bundles(&bundle)),
+            Err(refusal) => Err(status::of(&refusal)),
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        let peer = peer_of(&request)?;
+        let ValidateJwtsvidRequest { audience, svid } = request.into_inner();
+        let (audience, token) = wire::validation_request(audience, svid)
+            .map_err(|malformed| self.refuse("validate_jwt_svid", &peer, malformed))?;
+        let valid = self
+            .identity
+            .validate_jwt_svid(&peer, &audience, token.expose())
+            .map_err(|error| status::of_validation(&error))?;
+        Ok(Response::new(wire::validation_response(valid)))
+    }
+}
+
+impl WorkloadApi {
+    /// Refuses a request whose form is wrong, and has it recorded like every refusal.
+    fn refuse(&self, event: &'static str, peer: &Peer, malformed: wire::Malformed) -> Status {
+        self.identity.record_malformed(event, peer, malformed.to_string());
+        status::malformed(&malformed)
+    }
+}
+
+/// Who is at the other end, as the endpoint identified it at accept.
+fn peer_of<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
+    // Only a connection that did not come through our endpoint has no caller.
+    request.extensions().get::<Arc<Peer>>().cloned().ok_or_else(status::denied)
+}
+
+#[cfg(test)]
+mod tests;
