@@ -1,0 +1,93 @@
+//! What must hold between the values of a configuration, and the one value with a grammar of its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use countersign_common::document::{Reader, duration_text, quoted};
+
+use super::{AdminApi, Authority, Jwt};
+
+/// How many times a token's life and the refresh hint fit into a key's life.
+///
+/// A key is published before it signs, for at least two refresh hints, so that verifiers
+/// know it when its first token arrives; and it stays published for a token's life after it
+/// signed last. With less than this between, no time is left to sign.
+const FITS: u32 = 4;
+
+/// The longest issuer URL, in bytes.
+const MAX_ISSUER_BYTES: usize = 2048;
+
+/// Workloads reach their socket's directory; operators' must be elsewhere, to be closed to them.
+pub(super) fn admin_api(reader: &Reader<'_>, admin_api: &AdminApi, workload_socket: &Path) {
+    if admin_api.socket.parent() == workload_socket.parent() {
+        reader.report("socket", "is in the directory of workload_api.socket, which workloads can enter: use another");
+    }
+    // A list of which every item was refused has its problems already.
+    let named = reader.item_count("uids") + reader.item_count("gids");
+    if admin_api.uids.is_empty() && admin_api.gids.is_empty() && named == 0 {
+        reader.report("uids", "names nobody, and neither does gids: nobody could register entries");
+    }
+}
+
+/// A key outlives what depends on it.
+pub(super) fn key_life(reader: &Reader<'_>, authority: &Authority, max_ttl: Duration) {
+    for (name, depends) in [("jwt.max_ttl", max_ttl), ("refresh_hint", authority.refresh_hint)] {
+        let least = FITS * depends;
+        if authority.key_life < least {
+            let (life, depends) = (duration_text(authority.key_life), duration_text(depends));
+            let least = duration_text(least);
+            reader.report("key_life", format!("is {life}; with {name} = {depends} it must be at least {least}"));
+        }
+    }
+}
+
+/// The default is within the limit.
+pub(super) fn ttl(reader: &Reader<'_>, jwt: &Jwt) {
+    if jwt.max_ttl < jwt.default_ttl {
+        let (most, default) = (duration_text(jwt.max_ttl), duration_text(jwt.default_ttl));
+        reader.report("max_ttl", format!("is {most}, which is below default_ttl, {default}"));
+    }
+}
+
+/// An issuer identifier: an `https` URL with neither query nor fragment (OpenID Connect
+/// Discovery 1.0, section 2; verifiers append to it and compare it byte for byte).
+pub(super) fn issuer(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+    let fine = authority.is_some_and(|authority| !authority.is_empty() && !authority.contains('@'))
+        && text.len() <= MAX_ISSUER_BYTES
+        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'\\' | b'<' | b'>'));
+    if fine {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{} is not an https URL without query and fragment", quoted(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_is_an_https_url_without_query_and_fragment() {
+        for text in ["https://id.example.org", "https://id.example.org:8443/a/b", "https://[::1]/x"] {
+            assert_eq!(issuer(text), Ok(text.to_owned()));
+        }
+        let long = format!("https://{}", "a".repeat(MAX_ISSUER_BYTES));
+        for text in [
+            "",
+            "https://",
+            "https:///path",
+            "http://id.example.org",
+            "HTTPS://id.example.org",
+            "id.example.org",
+            "https://id.example.org?x=1",
+            "https://id.example.org/#x",
+            "https://user@id.example.org",
+            "https://id.example.org/a b",
+            "https://id.example.org/\u{e9}",
+            &long,
+        ] {
+            assert!(issuer(text).is_err(), "{text}");
+        }
+    }
+}
