@@ -1,0 +1,53 @@
+//! `countersign agent`, wired: what the configuration means for each room.
+
+use super::AppError;
+use super::wiring::{self, Settings};
+use crate::admin_api::Access;
+use crate::attest;
+use crate::audit::Audit;
+use crate::authority::embedded::{self, SealingKey, SealingKeySource};
+use crate::config::{self, Config};
+use crate::policy;
+use crate::store::Store;
+
+/// The database's name in the data directory.
+const STORE_FILE: &str = "countersign.redb";
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// Why it cannot run.
+pub async fn run_agent(config: Config) -> Result<(), AppError> {
+    Box::pin(wiring::run(settings(config)?, || ())).await
+}
+
+fn settings(config: Config) -> Result<Settings, AppError> {
+    let source = match config.authority.sealing_key {
+        config::SealingKey::File(path) => SealingKeySource::File(path),
+        config::SealingKey::Credential(name) => SealingKeySource::Credential(name),
+    };
+    Ok(Settings {
+        sealing_key: Some(SealingKey::load(&source)?),
+        store: Store::open(&config.data_dir.join(STORE_FILE), &config.trust_domain)?,
+        authority: embedded::Options {
+            trust_domain: config.trust_domain,
+            algorithm: config.authority.algorithm,
+            key_life: config.authority.key_life,
+            max_jwt_ttl: config.jwt.max_ttl,
+            refresh_hint: config.authority.refresh_hint,
+            issuer: config.jwt.issuer,
+        },
+        limits: policy::Limits { default_jwt_ttl: config.jwt.default_ttl, max_jwt_ttl: config.jwt.max_ttl },
+        attest: attest::Limits {
+            max_executable_bytes: config.attest.max_executable_bytes,
+            parallel_hashes: config.attest.parallel_hashes,
+        },
+        audit: Audit::to_file(&config.audit.file, config.audit.max_bytes, config.audit.keep)?,
+        workload_socket: config.workload_api.socket,
+        max_connections: config.workload_api.max_connections,
+        hold: config.workload_api.hold,
+        admin_socket: config.admin_api.socket,
+        admin_access: Access { uids: config.admin_api.uids, gids: config.admin_api.gids, read_only: None },
+        drain_limit: config.drain,
+    })
+}

@@ -1,0 +1,58 @@
+//! The only place that knows every room: builds, wires, spawns, drains.
+
+mod agent;
+mod clock;
+mod dev;
+mod entries_file;
+mod wiring;
+
+pub use agent::run_agent;
+pub use clock::SystemClock;
+pub use dev::{DevOptions, DevReady, Example, run_dev};
+
+/// Why the agent could not run. Each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The authority's state.
+    #[error(transparent)]
+    Authority(#[from] crate::authority::AuthorityError),
+    /// The audit file.
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
+    /// The sealing key.
+    #[error(transparent)]
+    SealingKey(#[from] crate::authority::embedded::SealingKeyError),
+    /// A socket could not be made.
+    #[error(transparent)]
+    Socket(#[from] crate::endpoint::SocketError),
+    /// A socket stopped serving.
+    #[error(transparent)]
+    Endpoint(#[from] crate::endpoint::EndpointError),
+    /// The service manager.
+    #[error(transparent)]
+    Health(#[from] crate::health::HealthError),
+    /// The compiled protocol definitions.
+    #[error("cannot build the reflection service")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The entries file of `dev`.
+    #[error("{0}")]
+    Entries(String),
+    /// Something of the system that the agent lives on.
+    #[error("{doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+impl AppError {
+    fn system(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::System { doing, source }
+    }
+}

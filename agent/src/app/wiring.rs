@@ -1,0 +1,146 @@
+//! What `dev` and `agent` have in common: the rooms put together, run, and drained.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_common::clock::Clock;
+use countersign_common::proto;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::service::Routes;
+
+use super::{AppError, SystemClock};
+use crate::admin_api::{self, Access};
+use crate::attest::{self, Attestors};
+use crate::audit::Audit;
+use crate::authority::Authority;
+use crate::authority::embedded::{self, EmbeddedAuthority, SealingKey};
+use crate::drain::{self, Drain, DrainTrigger};
+use crate::endpoint::{self, Listener, Options, SocketOptions};
+use crate::health::{self, Notifier, ServiceHealth};
+use crate::identity::Identity;
+use crate::policy::Limits;
+use crate::registry;
+use crate::store::Store;
+use crate::svid::JwtCache;
+use crate::workload_api;
+
+/// What the rooms are told; from the configuration, or from the defaults of `dev`.
+pub(super) struct Settings {
+    pub(super) store: Store,
+    pub(super) sealing_key: Option<SealingKey>,
+    pub(super) authority: embedded::Options,
+    pub(super) limits: Limits,
+    pub(super) attest: attest::Limits,
+    pub(super) audit: Audit,
+    pub(super) workload_socket: PathBuf,
+    pub(super) max_connections: usize,
+    pub(super) hold: Duration,
+    pub(super) admin_socket: PathBuf,
+    pub(super) admin_access: Access,
+    pub(super) drain_limit: Duration,
+}
+
+/// The workload socket is everybody's to connect to: who connects is asked of the kernel.
+const WORKLOAD_MODES: (u32, u32) = (0o666, 0o755);
+/// The admin socket is opened wide enough for a group; `admin_api` asks who it is all the same.
+const ADMIN_MODES: (u32, u32) = (0o660, 0o750);
+/// Operators are few.
+const ADMIN_CONNECTIONS: usize = 16;
+
+/// Runs until SIGTERM or SIGINT, then drains. `ready` is called once, when requests are served.
+pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), AppError> {
+    let notifier = Notifier::from_environment()?;
+    let (trigger, drain) = drain::channel();
+    stop_on_signals(trigger)?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let audit = Arc::new(settings.audit);
+    let sealing_key = settings.sealing_key;
+    let store = settings.store;
+    let authority =
+        EmbeddedAuthority::start(store.clone(), sealing_key, settings.authority, Arc::clone(&clock), drain.clone())
+            .await?;
+    let identity = Arc::new(Identity {
+        attestors: Attestors::new(settings.attest, Arc::clone(&clock)),
+        registry: registry::publish(authority.entries()),
+        tokens: Arc::new(JwtCache::new(authority.clone())),
+        authority: authority.clone(),
+        audit: Arc::clone(&audit),
+        clock: Arc::clone(&clock),
+        limits: settings.limits,
+        hold: settings.hold,
+        drain: drain.clone(),
+    });
+
+    let (health, workload_routes) = workload_routes(identity).await?;
+    let admin = admin_api::Admin { store, authority, audit, clock, access: settings.admin_access };
+    let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
+    let operators = listen(settings.admin_socket, ADMIN_MODES)?;
+    let options =
+        |max_connections| Options { max_connections, drain_limit: settings.drain_limit, ..Options::default() };
+    let serving = async {
+        tokio::try_join!(
+            endpoint::serve(workload, workload_routes, options(settings.max_connections), drain.clone()),
+            endpoint::serve(operators, admin_api::routes(admin), options(ADMIN_CONNECTIONS), drain.clone()),
+        )
+    };
+
+    health.serving().await;
+    notifier.ready("serving")?;
+    ready();
+    let watched = async {
+        // The runtime still schedules: a probe that is polled at all is the sign of life.
+        health::watchdog(&notifier, || async { true }).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = serving => served.map(drop)?,
+        () = watched => {}
+        () = tell_of_drain(&drain, &notifier, &health) => {}
+    }
+    Ok(())
+}
+
+async fn workload_routes(identity: Arc<Identity>) -> Result<(ServiceHealth, Routes), AppError> {
+    let (health, health_service) = health::service_health(&["SpiffeWorkloadAPI"]).await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::workload::DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(health_service)
+        .add_service(reflection().build_v1().map_err(AppError::Reflection)?)
+        .add_service(reflection().build_v1alpha().map_err(AppError::Reflection)?);
+    Ok((health, workload_api::routes(identity, routes)))
+}
+
+fn listen(path: PathBuf, (mode, directory_mode): (u32, u32)) -> Result<Listener, AppError> {
+    Ok(Listener::bind(&SocketOptions { path, mode, directory_mode })?)
+}
+
+/// Never ends by itself: it only says what happens, once.
+async fn tell_of_drain(drain: &Drain, notifier: &Notifier, health: &ServiceHealth) {
+    drain.requested().await;
+    tracing::info!("stopping: requests under way are finished, streams are ended");
+    health.draining().await;
+    if let Err(error) = notifier.stopping() {
+        tracing::warn!(%error, "the service manager was not told");
+    }
+    std::future::pending::<()>().await;
+}
+
+fn stop_on_signals(trigger: DrainTrigger) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::system("cannot listen for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::system("cannot listen for SIGINT"))?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        trigger.request();
+        // The trigger lives on: who asks late must not take its end for news.
+        std::future::pending::<()>().await;
+    });
+    Ok(())
+}
