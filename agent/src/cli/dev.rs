@@ -1,0 +1,72 @@
+//! `countersign dev`: authority, entries file and Workload API in one process.
+
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+use countersign_common::spiffe_id::TrustDomain;
+
+use super::outcome::{CliError, Outcome};
+use crate::app::{self, DevOptions, DevReady};
+use crate::telemetry;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  countersign dev                            makes an example entry for this very binary
+  countersign dev --entries entries.yaml     your own entries; a saved change applies at once
+
+Keys and tokens are in memory only and gone when it stops (Ctrl-C).
+Exit codes: 0 stopped as asked, 1 cannot run, 2 wrong usage";
+
+/// Arguments of `countersign dev`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Dev {
+    /// Registration entries (YAML); watched. Without it, an example is written into the folder.
+    #[arg(long, value_name = "FILE")]
+    entries: Option<PathBuf>,
+    /// The trust domain.
+    #[arg(long, default_value = "dev.example", value_name = "NAME")]
+    trust_domain: TrustDomain,
+    /// Folder for the sockets and the example; by default one of your own below the
+    /// runtime directory or /tmp.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// What to log beside the decisions, such as info or countersign=debug.
+    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    log: String,
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> Result<Outcome, CliError> {
+        telemetry::init(&self.log, telemetry::Format::Text).map_err(|error| CliError::usage(error.to_string()))?;
+        let options = DevOptions { entries: self.entries, trust_domain: self.trust_domain, dir: self.dir };
+        let told =
+            |ready: &DevReady| tell(ready).unwrap_or_else(|error| tracing::warn!(%error, "standard output is closed"));
+        Box::pin(app::run_dev(options, told)).await.map_err(|error| CliError::refused(error.to_string()))?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// What a newcomer needs to go on.
+fn tell(ready: &DevReady) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "Countersign is running for trust domain {}. Keys are in memory only.", ready.trust_domain)?;
+    writeln!(out)?;
+    writeln!(out, "Entries, from {} (save it to change them):", ready.entries_file.display())?;
+    for entry in &ready.entries {
+        let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
+        let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
+        writeln!(out, "  {}  {}", entry.id, entry.spiffe_id)?;
+        writeln!(out, "      for a process with  {}", selectors.join("  "))?;
+        writeln!(out, "      audiences           {}", audiences.join("  "))?;
+    }
+    writeln!(out)?;
+    writeln!(out, "In another terminal:")?;
+    writeln!(out, "  export SPIFFE_ENDPOINT_SOCKET=unix://{}", ready.workload_socket.display())?;
+    writeln!(out, "  export COUNTERSIGN_ADMIN_SOCKET={}", ready.admin_socket.display())?;
+    if let Some(example) = &ready.example {
+        writeln!(out, "  {} jwt fetch --audience {}", example.program.display(), example.audience)?;
+    }
+    writeln!(out)?;
+    writeln!(out, "Each decision is one line from here on. Ctrl-C stops.")?;
+    out.flush()
+}

@@ -1,0 +1,112 @@
+//! The command line: one file per family of commands.
+
+mod admin_socket;
+mod agent;
+mod authority;
+mod bundle;
+mod dev;
+mod entry;
+mod jwt;
+mod outcome;
+mod output;
+mod table;
+mod workload_socket;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use outcome::{CliError, Outcome};
+
+/// A SPIFFE workload identity agent: the identity goes to the process that answers, and to no other.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, propagate_version = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign dev                                   try it: no root, no set-up, nothing kept
+  countersign jwt fetch --audience hello            in another terminal, as a workload
+  countersign agent --config /etc/countersign/agent.toml
+  countersign entry apply entries.yaml";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process, for trying out: keys in memory, entries from a watched file.
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::Dev),
+    /// Run the agent as a daemon.
+    #[command(after_help = agent::EXAMPLES)]
+    Agent(agent::Agent),
+    /// Registration entries: who is entitled to which identity.
+    #[command(subcommand)]
+    Entry(entry::EntryCommand),
+    /// The signing authority: its keys and their life.
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
+    /// JWT-SVIDs, as a workload.
+    #[command(subcommand)]
+    Jwt(jwt::JwtCommand),
+    /// Trust bundles: the public keys that SVIDs are checked with.
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
+}
+
+/// Reads the arguments of the process and runs the command that they name.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::refused(format!("cannot start: {error}")))
+        .and_then(|runtime| runtime.block_on(run_command(arguments.command)));
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            // A closed standard error leaves the exit code to speak.
+            let _ = writeln!(std::io::stderr(), "countersign: {error}");
+            error.outcome().into()
+        }
+    }
+}
+
+async fn run_command(command: Command) -> Result<Outcome, CliError> {
+    match command {
+        // Boxed: they hold everything that runs.
+        Command::Dev(dev) => Box::pin(dev.run()).await,
+        Command::Agent(agent) => Box::pin(agent.run()).await,
+        Command::Entry(command) => entry::run(command).await,
+        Command::Authority(command) => authority::run(command).await,
+        Command::Jwt(command) => jwt::run(command).await,
+        Command::Bundle(command) => bundle::run(command).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_whole() {
+        Arguments::command().debug_assert();
+    }
+
+    /// Every command that does something shows how it is used.
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let inner: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+            let help = command.clone().render_long_help().to_string();
+            assert!(!inner.is_empty() || help.contains("Example"), "{path} has no example in its --help");
+            inner.into_iter().for_each(|command| check(command, &path));
+        }
+        check(&Arguments::command(), "");
+    }
+}

@@ -1,0 +1,76 @@
+//! How a command ends: exit codes that scripts can use, and errors that say what to do.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+
+/// How a command ended; each is one exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// 0: done.
+    Done,
+    /// 1: refused, not valid, or not possible.
+    Refused,
+    /// 1: done, and there is a difference (`diff`).
+    Different,
+    /// 2: the command itself was wrong; also what clap exits with.
+    Usage,
+    /// 3: no agent answers, or it cannot serve now; trying again may help.
+    Unreachable,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Refused | Outcome::Different => 1,
+            Outcome::Usage => 2,
+            Outcome::Unreachable => 3,
+        })
+    }
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct CliError {
+    outcome: Outcome,
+    message: String,
+}
+
+impl CliError {
+    /// Refused, not valid, or not possible.
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Refused, message: message.into() }
+    }
+
+    /// The command itself was wrong.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Usage, message: message.into() }
+    }
+
+    /// No agent answers, or it cannot serve now.
+    pub(super) fn unreachable(message: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Unreachable, message: message.into() }
+    }
+
+    /// Standard output or standard error did not take what was to be printed.
+    pub(super) fn output(error: impl Display) -> Self {
+        Self::refused(format!("cannot print: {error}"))
+    }
+
+    /// What an agent answered instead of doing it.
+    pub(super) fn from_status(status: &Status) -> Self {
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded => Self::unreachable(status.message()),
+            Code::Unimplemented => Self::refused(format!("the agent does not serve this: {}", status.message())),
+            _ => Self::refused(status.message()),
+        }
+    }
+
+    /// The exit code that goes with it.
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+}
