@@ -1,0 +1,240 @@
+//! A real agent: `countersign agent` with a configuration, a store and sockets of its own.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+
+use crate::binary::countersign;
+use crate::wait::until;
+
+/// What differs from one agent under test to the next.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// `workload_api.hold`.
+    pub hold: &'static str,
+    /// More lines for the `[authority]` table.
+    pub authority: &'static str,
+    /// More lines for the `[jwt]` table.
+    pub jwt: &'static str,
+    /// More lines for the `[attest]` table.
+    pub attest: &'static str,
+    /// `log.filter`.
+    pub log: &'static str,
+    /// The audit file, if not the agent's own.
+    pub audit_file: Option<PathBuf>,
+    /// Put before the agent's command: a program that runs it, such as `strace`.
+    pub under: Vec<String>,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self { hold: "0s", authority: "", jwt: "", attest: "", log: "info", audit_file: None, under: vec![] }
+    }
+}
+
+/// A running agent; killed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    folder: TempDir,
+    settings: AgentSettings,
+}
+
+impl Agent {
+    /// Starts an agent for trust domain `example.org` and waits until it says that it is ready.
+    pub async fn start(settings: AgentSettings) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Workloads of other users pass through to the socket; nothing else is theirs to read.
+        set_mode(folder.path(), 0o711);
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).expect("our folder");
+        set_mode(&data, 0o700);
+        let key = folder.path().join("sealing.key");
+        let bytes: Vec<u8> = (0..32).collect();
+        std::fs::write(&key, bytes).expect("the sealing key");
+        set_mode(&key, 0o600);
+        std::fs::write(folder.path().join("agent.toml"), configuration(folder.path(), &settings)).expect("agent.toml");
+        set_mode(&folder.path().join("agent.toml"), 0o644);
+        let child = launch(folder.path(), &settings).await;
+        Self { child, folder, settings }
+    }
+
+    /// Starts it again on the same store, after it ended or was killed.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.child = launch(self.folder.path(), &self.settings).await;
+    }
+
+    /// The folder that holds everything of this agent.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where workloads connect.
+    pub fn workload_socket(&self) -> PathBuf {
+        self.folder.path().join("workload/agent.sock")
+    }
+
+    /// Where operators connect.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.folder.path().join("admin/admin.sock")
+    }
+
+    /// Pid of the agent.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Runs an operator's command against this agent; `input` becomes its standard input.
+    pub fn operator(&self, arguments: &[&str], input: &str) -> Output {
+        use std::io::Write;
+        let mut child = Command::new(countersign())
+            .args(arguments)
+            .env("COUNTERSIGN_ADMIN_SOCKET", self.admin_socket())
+            .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", self.workload_socket().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("countersign runs");
+        // A command that does not read its input closes it; that is its own matter.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        child.wait_with_output().expect("countersign ends")
+    }
+
+    /// Applies entries as an operator, with `--prune`: afterwards these are all there are.
+    pub fn apply(&self, entries: &str) {
+        let applied = self.operator(&["entry", "apply", "--prune", "-"], entries);
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    }
+
+    /// All audit records so far.
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let file = self.settings.audit_file.clone().unwrap_or_else(|| self.folder.path().join("audit.log"));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
+    }
+
+    /// Waits for an audit record of process `pid` with this outcome.
+    pub async fn audited(&self, pid: u32, outcome: &str) -> serde_json::Value {
+        let found = || self.audit().into_iter().find(|record| record["pid"] == pid && record["outcome"] == outcome);
+        until(&format!("an audit record of process {pid} with outcome {outcome}"), found).await
+    }
+
+    /// Asks the agent to stop, and waits until it has.
+    pub async fn terminate(&mut self) -> std::process::ExitStatus {
+        self.signal(Signal::SIGTERM);
+        until("the agent to end", || self.child.try_wait().expect("our child")).await
+    }
+
+    /// Sends a signal to the agent.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")), signal).expect("our child lives");
+    }
+
+    /// Kills it at once, as a power cut would.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of the agent ---\n{}", self.log());
+        }
+    }
+}
+
+fn configuration(folder: &Path, settings: &AgentSettings) -> String {
+    let own_audit = folder.join("audit.log");
+    let audit = settings.audit_file.as_deref().unwrap_or(&own_audit).display();
+    let folder = folder.display();
+    let AgentSettings { hold, authority, jwt, attest, log, .. } = settings;
+    format!(
+        r#"
+trust_domain = "example.org"
+data_dir = "{folder}/data"
+
+[workload_api]
+socket = "{folder}/workload/agent.sock"
+hold = "{hold}"
+
+[admin_api]
+socket = "{folder}/admin/admin.sock"
+
+[authority]
+sealing_key = {{ file = "{folder}/sealing.key" }}
+{authority}
+
+[jwt]
+{jwt}
+
+[attest]
+{attest}
+
+[audit]
+file = "{audit}"
+
+[log]
+filter = "{log}"
+"#
+    )
+}
+
+/// Starts the process and waits for its word to systemd, which is also what we test.
+async fn launch(folder: &Path, settings: &AgentSettings) -> Child {
+    let notify = folder.join("notify.sock");
+    let _ = std::fs::remove_file(&notify);
+    let notified = UnixDatagram::bind(&notify).expect("a datagram socket");
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
+    let mut words = settings.under.clone();
+    words.push(countersign().display().to_string());
+    words.extend(["agent", "--config"].map(str::to_owned));
+    words.push(folder.join("agent.toml").display().to_string());
+    let mut child = Command::new(&words[0])
+        .args(&words[1..])
+        .env("NOTIFY_SOCKET", &notify)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(log.try_clone().expect("a descriptor")))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .expect("the agent starts");
+    let mut message = [0_u8; 1024];
+    let ready = async {
+        loop {
+            let length = notified.recv(&mut message).await.expect("our socket");
+            if String::from_utf8_lossy(&message[..length]).contains("READY=1") {
+                return;
+            }
+        }
+    };
+    let ended = until("the agent to be ready or to end", || child.try_wait().expect("our child"));
+    // `ended` has the limit.
+    let status = tokio::select! {
+        () = ready => None,
+        status = ended => Some(status),
+    };
+    if let Some(status) = status {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        panic!("the agent ended with {status} before it was ready:\n{log}");
+    }
+    child
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("our own file");
+}

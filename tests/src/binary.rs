@@ -1,0 +1,35 @@
+//! The programs under test, built once a run.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The built `countersign`, of the same profile as the tests.
+pub fn countersign() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("countersign", "countersign")).clone()
+}
+
+/// The program that the suites run as workloads.
+pub fn workload_program() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("countersign-tests", "workload")).clone()
+}
+
+/// `cargo test` builds the binaries of other packages only by chance; asking cargo makes
+/// sure that what runs is what the sources say.
+fn build(package: &str, binary: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--message-format=json", "--package", package, "--bin", binary]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    assert!(built.status.success(), "cannot build {binary}:\n{}", String::from_utf8_lossy(&built.stderr));
+    let messages = serde_json::Deserializer::from_slice(&built.stdout).into_iter::<serde_json::Value>();
+    let executable = messages
+        .filter_map(Result::ok)
+        .filter(|message| message["target"]["name"] == binary)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executable.expect("cargo names the executable")
+}

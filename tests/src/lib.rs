@@ -1,0 +1,13 @@
+//! The harness of the suites: the built agent, real workload processes, and nothing faked.
+
+mod agent;
+mod binary;
+mod privilege;
+mod wait;
+mod workload;
+
+pub use agent::{Agent, AgentSettings};
+pub use binary::{countersign, workload_program};
+pub use privilege::root_or_skip;
+pub use wait::{LIMIT, until};
+pub use workload::{Answer, Workload, WorkloadSpec};
