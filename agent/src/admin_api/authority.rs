@@ -9,42 +9,63 @@ use countersign_common::proto::admin::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Admin;
-use crate::authority::embedded::{AuthorityView, KeyView};
+use super::operator::{Journal, Operator};
+use super::status;
+use crate::authority::embedded::{AuthorityView, EmbeddedAuthority, KeyView};
 use crate::authority::{Authority as _, AuthorityError};
 
+/// The service for signing keys.
+pub(super) struct AuthorityService {
+    authority: Arc<EmbeddedAuthority>,
+    journal: Journal,
+}
+
+impl AuthorityService {
+    pub(super) fn new(authority: Arc<EmbeddedAuthority>, journal: Journal) -> Self {
+        Self { authority, journal }
+    }
+
+    /// Answers for a change that was recorded and then tried.
+    fn answer(
+        &self,
+        operator: Operator,
+        event: &'static str,
+        done: Result<AuthorityView, AuthorityError>,
+    ) -> Result<Response<ShowAuthorityResponse>, Status> {
+        match done {
+            Ok(view) => Ok(Response::new(to_wire(&view))),
+            Err(error) => {
+                let status = status::of_authority(&error);
+                self.journal.failed(operator, event, status.message());
+                Err(status)
+            }
+        }
+    }
+}
+
 #[tonic::async_trait]
-impl Authority for Admin {
-    async fn show(&self, request: Request<ShowAuthorityRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
-        self.operator(&request)?;
+impl Authority for AuthorityService {
+    async fn show(&self, _: Request<ShowAuthorityRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
         Ok(Response::new(to_wire(&self.authority.show().await)))
     }
 
     async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
-        let peer = self.operator(&request)?;
-        self.record("authority_prepare", "accepted", &peer, String::new())?;
-        Ok(Response::new(to_wire(&self.authority.prepare().await.map_err(of_authority)?)))
+        const EVENT: &str = "authority_prepare";
+        let operator = Operator::of(&request)?;
+        self.journal.intends(operator, EVENT, "prepared", None)?;
+        self.answer(operator, EVENT, self.authority.prepare().await)
     }
 
     async fn activate(&self, request: Request<ActivateRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
-        let peer = self.operator(&request)?;
-        self.record("authority_activate", "accepted", &peer, String::new())?;
-        Ok(Response::new(to_wire(&self.authority.activate().await.map_err(of_authority)?)))
+        const EVENT: &str = "authority_activate";
+        let operator = Operator::of(&request)?;
+        self.journal.intends(operator, EVENT, "activated", None)?;
+        self.answer(operator, EVENT, self.authority.activate().await)
     }
 
-    async fn show_bundle(&self, request: Request<ShowBundleRequest>) -> Result<Response<ShowBundleResponse>, Status> {
-        self.operator(&request)?;
+    async fn show_bundle(&self, _: Request<ShowBundleRequest>) -> Result<Response<ShowBundleResponse>, Status> {
         let bundle = Arc::clone(&self.authority.bundle().borrow());
         Ok(Response::new(ShowBundleResponse { document: bundle.to_spiffe_document() }))
-    }
-}
-
-fn of_authority(error: AuthorityError) -> Status {
-    match error {
-        AuthorityError::AlreadyPrepared { .. }
-        | AuthorityError::NothingPrepared
-        | AuthorityError::TooManyKeys { .. } => Status::failed_precondition(error.to_string()),
-        _ => Status::unavailable(error.to_string()),
     }
 }
 

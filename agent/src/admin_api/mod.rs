@@ -1,11 +1,16 @@
 //! Operators: who asks, what they may do, what they get told.
 //!
-//! Everything that changes something is recorded before it takes effect. Unlike on the
-//! workload socket, refusals here say all there is to say.
+//! A gate stands in front of every method and lets operators pass, before a byte of a message
+//! is read. Everything that changes something is recorded before it takes effect: without a
+//! record there is no change. Unlike on the workload socket, refusals here say all there is to say.
 
 mod access;
 mod authority;
+mod operator;
 mod registry;
+mod status;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -13,17 +18,21 @@ use countersign_common::clock::Clock;
 use countersign_common::proto::admin::authority_server::AuthorityServer;
 use countersign_common::proto::admin::registry_server::RegistryServer;
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::service::interceptor::InterceptedService;
 
-use crate::audit::{Audit, Caller, Record};
+use crate::audit::Audit;
 use crate::authority::embedded::EmbeddedAuthority;
-use crate::peer::Peer;
 use crate::store::Store;
 
 pub use access::Access;
 
-/// The largest request in bytes: a generous file of entries.
-const MAX_REQUEST_BYTES: usize = 16 << 20;
+use self::access::Gate;
+use self::authority::AuthorityService;
+use self::operator::Journal;
+use self::registry::RegistryService;
+
+/// The largest message in bytes, either way: room for all the entries that a store holds.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// What the admin API works on.
 #[derive(Clone)]
@@ -42,31 +51,11 @@ pub struct Admin {
 
 /// The services of the admin socket.
 pub fn routes(admin: Admin) -> Routes {
-    let entries = RegistryServer::new(admin.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
-    Routes::new(entries).add_service(AuthorityServer::new(admin))
-}
-
-impl Admin {
-    /// The operator behind a request.
-    fn operator<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
-        // Only a connection that did not come through our endpoint has no peer.
-        let peer = request.extensions().get::<Arc<Peer>>().ok_or_else(|| Status::permission_denied("who are you?"))?;
-        self.access.may_ask(peer)?;
-        Ok(Arc::clone(peer))
-    }
-
-    /// The operator behind a request that changes something.
-    fn writer<T>(&self, request: &Request<T>) -> Result<Arc<Peer>, Status> {
-        let peer = self.operator(request)?;
-        self.access.may_write()?;
-        Ok(peer)
-    }
-
-    /// Records what an operator does. A change that cannot be recorded does not happen.
-    fn record(&self, event: &'static str, outcome: &'static str, peer: &Peer, what: String) -> Result<(), Status> {
-        let caller = Caller { pid: peer.pid(), uid: peer.connected_as().uid, ..Caller::default() };
-        let time = self.clock.now().to_string();
-        let record = Record { time, event, outcome, reason: what, caller, ..Record::default() };
-        self.audit.record(&record).map_err(|error| Status::unavailable(error.to_string()))
-    }
+    let Admin { store, authority, audit, clock, access } = admin;
+    let journal = Journal::new(audit, clock);
+    let gate = Gate::new(access.clone(), journal.clone());
+    let entries = RegistryService::new(store, Arc::clone(&authority), access, journal.clone());
+    let entries = RegistryServer::new(entries).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let keys = AuthorityServer::new(AuthorityService::new(authority, journal));
+    Routes::new(InterceptedService::new(entries, gate.clone())).add_service(InterceptedService::new(keys, gate))
 }

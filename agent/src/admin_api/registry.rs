@@ -1,96 +1,151 @@
-//! Registration entries, as operators apply, list and delete them.
+//! Entries: apply, list, delete.
 
 use std::sync::Arc;
 
 use countersign_common::entry::{Entry, EntryId, parse_sources, to_yaml};
 use countersign_common::proto::admin::registry_server::Registry;
 use countersign_common::proto::admin::{
-    ApplyRequest, ApplyResponse, Change as WireChange, ChangeKind, DeleteRequest, ListRequest, ListResponse,
+    self, ApplyRequest, ApplyResponse, ChangeKind, DeleteRequest, ListRequest, ListResponse,
 };
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
-use super::Admin;
-use crate::authority::Authority;
-use crate::store::{Applied, Change, StoreError};
+use super::operator::{Journal, Operator};
+use super::{Access, status};
+use crate::authority::Authority as _;
+use crate::authority::embedded::EmbeddedAuthority;
+use crate::store::{Applied, Change, Store, StoreError};
+
+/// The service for entries.
+pub(super) struct RegistryService {
+    store: Store,
+    authority: Arc<EmbeddedAuthority>,
+    access: Access,
+    journal: Journal,
+    /// One change at a time: what is recorded before a commit is what the commit does.
+    changing: Mutex<()>,
+}
+
+impl RegistryService {
+    pub(super) fn new(store: Store, authority: Arc<EmbeddedAuthority>, access: Access, journal: Journal) -> Self {
+        Self { store, authority, access, journal, changing: Mutex::new(()) }
+    }
+
+    fn parse(&self, request: &ApplyRequest) -> Result<Vec<Entry>, Status> {
+        let sources: Vec<_> = request.sources.iter().map(|s| (s.name.as_str(), s.text.as_str())).collect();
+        let entries = parse_sources(&sources, Some(self.authority.trust_domain()))
+            .map_err(|problems| status::of_problems(&problems))?;
+        if request.prune && entries.is_empty() {
+            return Err(Status::invalid_argument(
+                "there is no entry in what was sent, and prune would delete every entry of the agent; \
+                 if that is meant, use: countersign entry delete",
+            ));
+        }
+        Ok(entries)
+    }
+
+    /// Records each change, then makes them all; a record that cannot be kept leaves all undone.
+    async fn apply_recorded(&self, operator: Operator, entries: Vec<Entry>, prune: bool) -> Result<Applied, Status> {
+        let _changing = self.changing.lock().await;
+        let planned = self.store.apply(entries.clone(), prune, true).await.map_err(|error| status::of_store(&error))?;
+        self.record(operator, &planned.changes)?;
+        let applied = self.store.apply(entries, prune, false).await;
+        applied.map_err(|error| {
+            self.journal.failed(operator, "entry_apply", &error.to_string());
+            status::of_store(&error)
+        })
+    }
+
+    fn record(&self, operator: Operator, changes: &[Change]) -> Result<(), Status> {
+        for change in changes {
+            let (event, outcome, entry) = match change {
+                Change::Created(entry) => ("entry_apply", "created", entry),
+                Change::Updated { after, .. } => ("entry_apply", "updated", after),
+                Change::Deleted(entry) => ("entry_delete", "deleted", entry),
+                Change::Unchanged(_) => continue,
+            };
+            self.journal.intends(operator, event, outcome, Some(entry))?;
+        }
+        Ok(())
+    }
+}
 
 #[tonic::async_trait]
-impl Registry for Admin {
+impl Registry for RegistryService {
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
-        let dry_run = request.get_ref().dry_run;
-        let peer = if dry_run { self.operator(&request)? } else { self.writer(&request)? };
-        let ApplyRequest { sources, prune, .. } = request.into_inner();
-        let sources: Vec<_> = sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
-        let entries = parse_sources(&sources, Some(self.authority.trust_domain())).map_err(|problems| {
-            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            Status::invalid_argument(lines.join("\n"))
-        })?;
-        if !dry_run {
-            let plan = self.store.apply(entries.clone(), prune, true).await.map_err(of_store)?;
-            self.record("entry_apply", "accepted", &peer, summary(&plan))?;
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        if !request.dry_run {
+            self.access.may_write()?;
         }
-        let applied = self.store.apply(entries, prune, dry_run).await.map_err(of_store)?;
-        Ok(Response::new(to_wire(&applied)))
+        let entries = self.parse(&request)?;
+        let applied = if request.dry_run {
+            let planned = self.store.apply(entries, request.prune, true).await;
+            planned.map_err(|error| status::of_store(&error))?
+        } else {
+            self.apply_recorded(operator, entries, request.prune).await?
+        };
+        Ok(Response::new(response(&applied)))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        self.operator(&request)?;
-        let ids = parse_ids(&request.into_inner().ids)?;
-        let set = Arc::clone(&self.store.entries().borrow());
-        let wanted = |entry: &&Arc<Entry>| ids.is_empty() || ids.contains(&entry.id);
-        let entries: Vec<_> = set.entries.iter().filter(wanted).collect();
-        if let Some(missing) = ids.iter().find(|id| entries.iter().all(|entry| entry.id != **id)) {
-            return Err(of_store(StoreError::NoSuchEntry(missing.clone())));
-        }
+        let ids = ids(&request.into_inner().ids)?;
+        let set = self.store.entries().borrow().clone();
+        let find = |id: &EntryId| {
+            let at = set.entries.binary_search_by(|entry| entry.id.cmp(id));
+            at.map(|at| &set.entries[at]).map_err(|_| status::of_store(&StoreError::NoSuchEntry(id.clone())))
+        };
+        let entries: Vec<&Arc<Entry>> = if ids.is_empty() {
+            set.entries.iter().collect()
+        } else {
+            ids.iter().map(find).collect::<Result<_, _>>()?
+        };
         let entries = entries.into_iter().map(|entry| to_yaml(entry)).collect();
         Ok(Response::new(ListResponse { revision: set.revision, entries }))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<ApplyResponse>, Status> {
-        let peer = self.writer(&request)?;
-        let ids = parse_ids(&request.into_inner().ids)?;
-        let listed: Vec<_> = ids.iter().map(EntryId::as_str).collect();
-        self.record("entry_delete", "accepted", &peer, listed.join(", "))?;
-        let applied = self.store.delete(ids).await.map_err(of_store)?;
-        Ok(Response::new(to_wire(&applied)))
+        let operator = Operator::of(&request)?;
+        self.access.may_write()?;
+        let ids = ids(&request.into_inner().ids)?;
+        if ids.is_empty() {
+            return Err(Status::invalid_argument("name the entries to delete by their ids"));
+        }
+        let _changing = self.changing.lock().await;
+        let planned = self.store.delete_planned(ids.clone()).await.map_err(|error| status::of_store(&error))?;
+        self.record(operator, &planned.changes)?;
+        let deleted = self.store.delete(ids).await.map_err(|error| {
+            self.journal.failed(operator, "entry_delete", &error.to_string());
+            status::of_store(&error)
+        })?;
+        Ok(Response::new(response(&deleted)))
     }
 }
 
-fn parse_ids(ids: &[String]) -> Result<Vec<EntryId>, Status> {
-    let parse =
-        |id: &String| EntryId::parse(id).ok_or_else(|| Status::invalid_argument(format!("{id:?} is not an entry id")));
-    ids.iter().map(parse).collect()
-}
-
-fn of_store(error: StoreError) -> Status {
-    match error {
-        StoreError::NoSuchEntry(_) => Status::not_found(error.to_string()),
-        _ => Status::unavailable(error.to_string()),
-    }
-}
-
-/// For the audit record: which entries, and what becomes of them.
-fn summary(plan: &Applied) -> String {
-    let changed = plan.changes.iter().filter_map(|change| match change {
-        Change::Created(entry) => Some(format!("creates {}", entry.id)),
-        Change::Updated { after, .. } => Some(format!("updates {}", after.id)),
-        Change::Deleted(entry) => Some(format!("deletes {}", entry.id)),
-        Change::Unchanged(_) => None,
-    });
-    changed.collect::<Vec<_>>().join(", ")
-}
-
-fn to_wire(applied: &Applied) -> ApplyResponse {
-    ApplyResponse { revision: applied.revision, changes: applied.changes.iter().map(change_to_wire).collect() }
-}
-
-fn change_to_wire(change: &Change) -> WireChange {
-    let (kind, before, after) = match change {
-        Change::Created(entry) => (ChangeKind::Created, None, Some(entry)),
-        Change::Updated { before, after } => (ChangeKind::Updated, Some(before), Some(after)),
-        Change::Deleted(entry) => (ChangeKind::Deleted, Some(entry), None),
-        Change::Unchanged(entry) => (ChangeKind::Unchanged, Some(entry), Some(entry)),
+/// Ids as they came, sorted, each once.
+fn ids(texts: &[String]) -> Result<Vec<EntryId>, Status> {
+    let parse = |text: &String| {
+        EntryId::parse(text).ok_or_else(|| {
+            Status::invalid_argument(format!("{text:?} is not an entry id: 1 to 128 bytes of a-z A-Z 0-9 . - _ /"))
+        })
     };
-    let text = |entry: Option<&Arc<Entry>>| entry.map(|entry| to_yaml(entry)).unwrap_or_default();
-    let id = before.or(after).map(|entry| entry.id.to_string()).unwrap_or_default();
-    WireChange { id, kind: kind.into(), before: text(before), after: text(after) }
+    let mut ids: Vec<EntryId> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
+fn response(applied: &Applied) -> ApplyResponse {
+    let change = |change: &Change| {
+        let (kind, before, after) = match change {
+            Change::Created(entry) => (ChangeKind::Created, None, Some(entry)),
+            Change::Updated { before, after } => (ChangeKind::Updated, Some(before), Some(after)),
+            Change::Deleted(entry) => (ChangeKind::Deleted, Some(entry), None),
+            Change::Unchanged(entry) => (ChangeKind::Unchanged, Some(entry), Some(entry)),
+        };
+        let yaml = |entry: Option<&Arc<Entry>>| entry.map(|entry| to_yaml(entry)).unwrap_or_default();
+        let id = before.or(after).map(|entry| entry.id.to_string()).unwrap_or_default();
+        admin::Change { id, kind: kind.into(), before: yaml(before), after: yaml(after) }
+    };
+    ApplyResponse { revision: applied.revision, changes: applied.changes.iter().map(change).collect() }
 }

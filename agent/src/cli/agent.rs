@@ -49,7 +49,7 @@ impl Agent {
                     LogFormat::Json => telemetry::Format::Json,
                 };
                 telemetry::init(&config.log.filter, format).map_err(|error| CliError::refused(error.to_string()))?;
-                Box::pin(app::run_agent(config)).await.map_err(|error| CliError::refused(error.to_string()))?;
+                Box::pin(app::run_agent(config)).await.map_err(|error| CliError::caused_by(&error))?;
                 Ok(Outcome::Done)
             }
         }

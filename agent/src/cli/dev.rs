@@ -41,7 +41,7 @@ impl Dev {
         let options = DevOptions { entries: self.entries, trust_domain: self.trust_domain, dir: self.dir };
         let told =
             |ready: &DevReady| tell(ready).unwrap_or_else(|error| tracing::warn!(%error, "standard output is closed"));
-        Box::pin(app::run_dev(options, told)).await.map_err(|error| CliError::refused(error.to_string()))?;
+        Box::pin(app::run_dev(options, told)).await.map_err(|error| CliError::caused_by(&error))?;
         Ok(Outcome::Done)
     }
 }

@@ -1,7 +1,10 @@
 //! `countersign entry`: registration entries, kept by operators as reviewed files.
 
 mod changes;
+mod json;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -9,15 +12,15 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use countersign_common::entry::{Entry, parse_sources};
 use countersign_common::proto::admin::registry_client::RegistryClient;
-use countersign_common::proto::admin::{ApplyRequest, DeleteRequest, ListRequest};
+use countersign_common::proto::admin::{ApplyRequest, ApplyResponse, DeleteRequest, ListRequest};
 use countersign_common::spiffe_id::TrustDomain;
-use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use super::admin_socket::AdminSocket;
 use super::outcome::{CliError, Outcome};
 use super::output::Output;
 use super::table;
+use crate::admin_api::MAX_MESSAGE_BYTES;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +31,8 @@ Examples:
   countersign entry list -o yaml > entries.yaml
   countersign entry delete orders-api
 
-Exit codes: 0 done, 1 refused or different, 2 wrong usage, 3 no agent or not now";
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no agent or not now;
+            diff: 0 no difference, 1 a difference, 2 or 3 could not compare";
 
 /// Commands of the family.
 #[derive(Debug, Subcommand)]
@@ -105,73 +109,88 @@ pub(super) enum EntryCommand {
 /// # Errors
 /// Why it could not be done, and with which exit code.
 pub(super) async fn run(command: EntryCommand) -> Result<Outcome, CliError> {
-    match command {
-        EntryCommand::Validate { trust_domain, files } => validate(&files, trust_domain.as_ref()),
-        EntryCommand::Apply { socket, prune, dry_run, files } => apply(&socket, &files, prune, dry_run).await,
-        EntryCommand::Diff { socket, prune, files } => diff(&socket, &files, prune).await,
-        EntryCommand::List { socket, output } => list(&socket, vec![], &output).await,
-        EntryCommand::Show { socket, output, ids } => list(&socket, ids, &output).await,
-        EntryCommand::Delete { socket, ids } => delete(&socket, ids).await,
-    }
+    run_to(&mut stdout(), command).await
 }
 
-fn validate(files: &[PathBuf], trust_domain: Option<&TrustDomain>) -> Result<Outcome, CliError> {
+/// Runs one command and prints to `out`.
+async fn run_to(out: &mut impl Write, command: EntryCommand) -> Result<Outcome, CliError> {
+    let (text, outcome) = match command {
+        EntryCommand::Validate { trust_domain, files } => (validate(&files, trust_domain.as_ref())?, Outcome::Done),
+        EntryCommand::Apply { socket, prune, dry_run, files } => {
+            (apply(&socket, &files, prune, dry_run).await?, Outcome::Done)
+        }
+        // 1 says "different" here: whatever kept the command from comparing must not be taken for it.
+        EntryCommand::Diff { socket, prune, files } => match diff(&socket, &files, prune).await {
+            Ok(text) if text.is_empty() => return Ok(Outcome::Done),
+            Ok(text) => (text, Outcome::Different),
+            Err(error) => return Err(error.instead_of_refused(Outcome::Usage)),
+        },
+        EntryCommand::List { socket, output } => (list(&socket, vec![], &output).await?, Outcome::Done),
+        EntryCommand::Show { socket, output, ids } => (list(&socket, ids, &output).await?, Outcome::Done),
+        EntryCommand::Delete { socket, ids } => (delete(&socket, ids).await?, Outcome::Done),
+    };
+    writeln!(out, "{}", text.trim_end()).map_err(CliError::output)?;
+    Ok(outcome)
+}
+
+fn validate(files: &[PathBuf], trust_domain: Option<&TrustDomain>) -> Result<String, CliError> {
+    let entries = sources::parse(&sources::read(files)?, trust_domain)?;
+    Ok(match entries.len() {
+        1 => "1 entry valid".to_owned(),
+        count => format!("{count} entries valid"),
+    })
+}
+
+async fn apply(socket: &AdminSocket, files: &[PathBuf], prune: bool, dry_run: bool) -> Result<String, CliError> {
+    let applied = request_apply(socket, files, prune, dry_run).await?;
+    Ok(summaries(&applied, if dry_run { " (dry run)" } else { "" }))
+}
+
+async fn diff(socket: &AdminSocket, files: &[PathBuf], prune: bool) -> Result<String, CliError> {
+    let planned = request_apply(socket, files, prune, true).await?;
+    Ok(planned.changes.iter().filter_map(changes::difference).collect())
+}
+
+async fn request_apply(
+    socket: &AdminSocket,
+    files: &[PathBuf],
+    prune: bool,
+    dry_run: bool,
+) -> Result<ApplyResponse, CliError> {
     let sources = sources::read(files)?;
-    let texts: Vec<_> = sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
-    let entries = parse_sources(&texts, trust_domain).map_err(|problems| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        CliError::refused(format!("{} wrong:\n{}", counted(lines.len(), "thing"), lines.join("\n")))
-    })?;
-    print(&format!("{} valid", counted(entries.len(), "entry")))
+    // The agent reads them again; it has less room to say what is wrong.
+    sources::parse(&sources, None)?;
+    let answer = connect(socket).await?.apply(ApplyRequest { sources, prune, dry_run }).await;
+    Ok(answer.map_err(|status| CliError::from_status(&status))?.into_inner())
 }
 
-async fn apply(socket: &AdminSocket, files: &[PathBuf], prune: bool, dry_run: bool) -> Result<Outcome, CliError> {
-    let request = ApplyRequest { sources: sources::read(files)?, prune, dry_run };
-    let answer = connect(socket).await?.apply(request).await.map_err(|status| CliError::from_status(&status))?;
-    let applied = answer.into_inner();
-    let suffix = if dry_run { " (dry run)" } else { "" };
-    let mut lines: Vec<_> = applied.changes.iter().map(|change| changes::summary(change) + suffix).collect();
-    lines.push(format!("revision {}{suffix}", applied.revision));
-    print(&lines.join("\n"))
-}
-
-async fn diff(socket: &AdminSocket, files: &[PathBuf], prune: bool) -> Result<Outcome, CliError> {
-    let request = ApplyRequest { sources: sources::read(files)?, prune, dry_run: true };
-    let answer = connect(socket).await?.apply(request).await.map_err(|status| CliError::from_status(&status))?;
-    let different = answer.into_inner().changes.iter().filter_map(changes::difference).collect::<String>();
-    if different.is_empty() {
-        return Ok(Outcome::Done);
-    }
-    print(different.trim_end())?;
-    Ok(Outcome::Different)
-}
-
-async fn list(socket: &AdminSocket, ids: Vec<String>, output: &Output) -> Result<Outcome, CliError> {
-    let answer =
-        connect(socket).await?.list(ListRequest { ids }).await.map_err(|status| CliError::from_status(&status))?;
-    let documents = answer.into_inner().entries;
+async fn list(socket: &AdminSocket, ids: Vec<String>, output: &Output) -> Result<String, CliError> {
+    let answer = connect(socket).await?.list(ListRequest { ids }).await;
+    let documents = answer.map_err(|status| CliError::from_status(&status))?.into_inner().entries;
     if output.is_yaml() {
         // The form in which operators keep them, so that what is listed can be applied.
-        return print(&documents.join("---\n"));
+        return Ok(documents.join("---\n"));
     }
     let texts: Vec<_> = documents.iter().map(|document| ("the agent's answer", document.as_str())).collect();
     let entries = parse_sources(&texts, None).map_err(|_| {
         CliError::refused("the agent's entries are of another version; use a command of the agent's version")
     })?;
-    print(&output.render(|| as_table(&entries), || Ok(entries.iter().map(as_value).collect()))?)
+    output.render(|| as_table(&entries), || Ok(entries.iter().map(json::value).collect()))
 }
 
-async fn delete(socket: &AdminSocket, ids: Vec<String>) -> Result<Outcome, CliError> {
-    let answer =
-        connect(socket).await?.delete(DeleteRequest { ids }).await.map_err(|status| CliError::from_status(&status))?;
-    let applied = answer.into_inner();
-    let mut lines: Vec<_> = applied.changes.iter().map(changes::summary).collect();
-    lines.push(format!("revision {}", applied.revision));
-    print(&lines.join("\n"))
+async fn delete(socket: &AdminSocket, ids: Vec<String>) -> Result<String, CliError> {
+    let answer = connect(socket).await?.delete(DeleteRequest { ids }).await;
+    Ok(summaries(&answer.map_err(|status| CliError::from_status(&status))?.into_inner(), ""))
+}
+
+/// A line for each entry, and the revision that holds now.
+fn summaries(applied: &ApplyResponse, suffix: &str) -> String {
+    let lines = applied.changes.iter().map(|change| changes::summary(change) + suffix + "\n");
+    lines.collect::<String>() + &format!("revision {}{suffix}", applied.revision)
 }
 
 async fn connect(socket: &AdminSocket) -> Result<RegistryClient<Channel>, CliError> {
-    Ok(RegistryClient::new(socket.connect().await?).max_decoding_message_size(usize::MAX))
+    Ok(RegistryClient::new(socket.connect().await?).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
 fn as_table(entries: &[Entry]) -> Result<String, CliError> {
@@ -189,38 +208,4 @@ fn as_table(entries: &[Entry]) -> Result<String, CliError> {
         ]);
     }
     table::columns(&rows)
-}
-
-fn as_value(entry: &Entry) -> Value {
-    let seconds = |life: std::time::Duration| format!("{}s", life.as_secs());
-    let lives =
-        entry.jwt.audience_ttl.iter().map(|(pattern, life)| (pattern.as_str().to_owned(), json!(seconds(*life))));
-    json!({
-        "id": entry.id.as_str(),
-        "spiffe_id": entry.spiffe_id.as_str(),
-        "selectors": entry.selectors.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "jwt": {
-            "audiences": entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(),
-            "max_audiences": entry.jwt.max_audiences,
-            "ttl": entry.jwt.ttl.map(seconds),
-            "audience_ttl": lives.collect::<serde_json::Map<_, _>>(),
-        },
-        "hint": entry.hint,
-        "owner": entry.owner,
-        "review_by": entry.review_by.map(|day| day.to_string()),
-        "expires": entry.expires.map(|day| day.to_string()),
-    })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    match (count, what) {
-        (1, _) => format!("1 {what}"),
-        (_, "entry") => format!("{count} entries"),
-        _ => format!("{count} {what}s"),
-    }
-}
-
-fn print(text: &str) -> Result<Outcome, CliError> {
-    writeln!(stdout(), "{}", text.trim_end()).map_err(CliError::output)?;
-    Ok(Outcome::Done)
 }

@@ -45,6 +45,21 @@ impl CliError {
         Self { outcome: Outcome::Refused, message: message.into() }
     }
 
+    /// Not possible, for a reason that has reasons: all of them, outermost first. Some
+    /// errors tell their source themselves; it is not told twice.
+    pub(super) fn caused_by(error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let told = inner.to_string();
+            if !message.contains(&told) {
+                message = format!("{message}: {told}");
+            }
+            cause = inner.source();
+        }
+        Self::refused(message)
+    }
+
     /// The command itself was wrong.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self { outcome: Outcome::Usage, message: message.into() }
@@ -66,6 +81,14 @@ impl CliError {
             Code::Unavailable | Code::DeadlineExceeded => Self::unreachable(status.message()),
             Code::Unimplemented => Self::refused(format!("the agent does not serve this: {}", status.message())),
             _ => Self::refused(status.message()),
+        }
+    }
+
+    /// The same, for a command whose exit code for "refused" has another meaning.
+    pub(super) fn instead_of_refused(self, outcome: Outcome) -> Self {
+        match self.outcome {
+            Outcome::Refused => Self { outcome, ..self },
+            _ => self,
         }
     }
 

@@ -4,8 +4,9 @@
 //! `authority` (one sealed blob).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use countersign_common::entry::EntrySet;
+use countersign_common::entry::{Entry, EntrySet};
 use countersign_common::spiffe_id::TrustDomain;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
@@ -84,7 +85,7 @@ impl Database {
         &self,
         table: &impl ReadableTable<&'static str, &'static str>,
         trust_domain: &TrustDomain,
-    ) -> Result<Vec<std::sync::Arc<countersign_common::entry::Entry>>, StoreError> {
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
         let mut entries = Vec::new();
         for row in table.iter().map_err(|error| self.damaged(&error))? {
             let (id, json) = row.map_err(|error| self.damaged(&error))?;
@@ -93,7 +94,7 @@ impl Database {
             if !entry.spiffe_id.is_of(trust_domain) {
                 return Err(self.damaged(&format!("the entry {} is of another trust domain", entry.id)));
             }
-            entries.push(std::sync::Arc::new(entry));
+            entries.push(Arc::new(entry));
         }
         // The table's order is that of the ids' bytes, which is that of the ids.
         Ok(entries)
@@ -140,8 +141,8 @@ impl Database {
     /// One transaction, on disk when this returns.
     ///
     /// In two phases: the slot that names the current state is switched only after all its pages
-    /// are on disk, so a state that fails its checksums is damage, never a crash, and opening
-    /// refuses it instead of going back to the state before.
+    /// are on disk. In one phase a crash is told from a commit by checksums alone, which are not
+    /// cryptographic.
     fn commit(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StoreError> {
         let commit = || -> Result<(), redb::Error> {
             let mut transaction = self.inner.begin_write()?;

@@ -103,7 +103,7 @@ pub enum StoreError {
         /// What the database said.
         reason: String,
     },
-    /// The writer is gone: the agent is stopping.
-    #[error("the store is closed; the agent is stopping")]
+    /// The writer is gone.
+    #[error("the store is closed: the agent is stopping, or the store's thread has failed (then restart the agent)")]
     Closed,
 }

@@ -109,7 +109,15 @@ impl Store {
     /// # Errors
     /// Nothing was deleted; `NoSuchEntry` if one of them does not exist.
     pub async fn delete(&self, ids: Vec<EntryId>) -> Result<Applied, StoreError> {
-        self.ask(|reply| Request::Delete { ids, reply }).await
+        self.ask(|reply| Request::Delete { ids, dry_run: false, reply }).await
+    }
+
+    /// What [`Self::delete`] would do; nothing is deleted.
+    ///
+    /// # Errors
+    /// `NoSuchEntry` if one of them does not exist.
+    pub async fn delete_planned(&self, ids: Vec<EntryId>) -> Result<Applied, StoreError> {
+        self.ask(|reply| Request::Delete { ids, dry_run: true, reply }).await
     }
 
     /// The authority's state as it was last saved, sealed by its owner; `None` in a new store.

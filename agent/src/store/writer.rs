@@ -20,7 +20,7 @@ pub(super) enum Request {
     /// Create and update, with `prune` also delete.
     Apply { entries: Vec<Entry>, prune: bool, dry_run: bool, reply: Reply<Applied> },
     /// Delete.
-    Delete { ids: Vec<EntryId>, reply: Reply<Applied> },
+    Delete { ids: Vec<EntryId>, dry_run: bool, reply: Reply<Applied> },
     /// Read the authority's state.
     AuthorityState(Reply<Option<Vec<u8>>>),
     /// Write the authority's state.
@@ -73,8 +73,8 @@ impl Writer {
             Request::Apply { entries, prune, dry_run, reply } => {
                 let _ = reply.send(self.apply(entries, prune, dry_run));
             }
-            Request::Delete { ids, reply } => {
-                let _ = reply.send(self.delete(ids));
+            Request::Delete { ids, dry_run, reply } => {
+                let _ = reply.send(self.delete(ids, dry_run));
             }
             Request::AuthorityState(reply) => {
                 let _ = reply.send(self.with_database(|database| database.authority_state()));
@@ -93,11 +93,11 @@ impl Writer {
         if dry_run { Ok(Applied { revision: current.revision, changes }) } else { self.commit(&current, changes) }
     }
 
-    fn delete(&mut self, ids: Vec<EntryId>) -> Result<Applied, StoreError> {
+    fn delete(&mut self, ids: Vec<EntryId>, dry_run: bool) -> Result<Applied, StoreError> {
         self.reopen()?;
         let current = self.published.borrow().clone();
         let changes = plan::delete(&current, ids)?;
-        self.commit(&current, changes)
+        if dry_run { Ok(Applied { revision: current.revision, changes }) } else { self.commit(&current, changes) }
     }
 
     /// Makes the changes durable, then public: nobody is served an entry that a crash could take back.

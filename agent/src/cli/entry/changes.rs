@@ -1,6 +1,10 @@
 //! What a change does, in a line or line by line.
 
+use countersign_common::entry::{Entry, parse_entries};
 use countersign_common::proto::admin::{Change, ChangeKind};
+
+/// The largest table of the comparison, in cells; beyond it all lines count as changed.
+const MAX_CELLS: usize = 1 << 22;
 
 /// One line: which entry, what happened, and for an update which fields.
 pub(super) fn summary(change: &Change) -> String {
@@ -8,7 +12,10 @@ pub(super) fn summary(change: &Change) -> String {
         ChangeKind::Created => "created".to_owned(),
         ChangeKind::Deleted => "deleted".to_owned(),
         ChangeKind::Unchanged => "unchanged".to_owned(),
-        ChangeKind::Updated => format!("updated ({})", fields(change).join(", ")),
+        ChangeKind::Updated => match fields(change) {
+            Some(fields) => format!("updated ({})", fields.join(", ")),
+            None => "updated".to_owned(),
+        },
         ChangeKind::Unspecified => "changed".to_owned(),
     };
     format!("entry/{} {happened}", change.id)
@@ -28,27 +35,38 @@ pub(super) fn difference(change: &Change) -> Option<String> {
     Some(text)
 }
 
-/// The top-level fields in which two entries differ.
-fn fields(change: &Change) -> Vec<&str> {
-    let mut named: Vec<&str> = Vec::new();
-    let mut field = "";
-    for (sign, line) in lines(&change.before, &change.after) {
-        if !line.starts_with([' ', '-', '#'])
-            && let Some((name, _)) = line.split_once(':')
-        {
-            field = name;
-        }
-        if sign != ' ' && !named.contains(&field) {
-            named.push(field);
-        }
-    }
-    named
+/// The fields in which two entries differ, as in a file; `None` if the agent speaks of fields
+/// that are not known here.
+fn fields(change: &Change) -> Option<Vec<&'static str>> {
+    let [before, after] = [one(&change.before)?, one(&change.after)?];
+    let fields = [
+        ("spiffe_id", before.spiffe_id != after.spiffe_id),
+        ("selectors", before.selectors != after.selectors),
+        ("jwt.audiences", before.jwt.audiences != after.jwt.audiences),
+        ("jwt.max_audiences", before.jwt.max_audiences != after.jwt.max_audiences),
+        ("jwt.ttl", (before.jwt.ttl, before.jwt.audience_ttl) != (after.jwt.ttl, after.jwt.audience_ttl)),
+        ("hint", before.hint != after.hint),
+        ("owner", before.owner != after.owner),
+        ("review_by", before.review_by != after.review_by),
+        ("expires", before.expires != after.expires),
+    ];
+    let changed: Vec<_> = fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+    (!changed.is_empty()).then_some(changed)
+}
+
+/// The one entry of a document of the agent.
+fn one(document: &str) -> Option<Entry> {
+    parse_entries("the agent's answer", document, None).ok()?.pop()
 }
 
 /// Both texts merged: lines of one only with their sign, common lines with a space. By the
 /// longest common subsequence; entries are short.
 fn lines<'a>(before: &'a str, after: &'a str) -> Vec<(char, &'a str)> {
     let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    if (before.len() + 1).saturating_mul(after.len() + 1) > MAX_CELLS {
+        let removed = before.into_iter().map(|line| ('-', line));
+        return removed.chain(after.into_iter().map(|line| ('+', line))).collect();
+    }
     let mut common = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
     for (i, old) in before.iter().enumerate().rev() {
         for (j, new) in after.iter().enumerate().rev() {
@@ -77,16 +95,59 @@ mod tests {
 
     use super::*;
 
+    const FULL: &str = "id: a\nspiffe_id: spiffe://example.org/a\nselectors:\n  - unix:uid:1\njwt:\n  audiences: [b, s/*]\n  \
+        max_audiences: 1\n  ttl: {s/*: 30s, default: 5m}\nhint: h\nowner: o\nreview_by: 2027-03-01\nexpires: 2027-09-01\n";
+
+    fn update(replaced: &str, by: &str) -> Change {
+        let after = FULL.replace(replaced, by);
+        Change { id: "a".to_owned(), kind: ChangeKind::Updated.into(), before: FULL.to_owned(), after }
+    }
+
     #[test]
-    fn an_update_names_its_fields_and_shows_its_lines() {
-        let before = "id: a\njwt:\n  ttl: 5m\nowner: x\n".to_owned();
-        let after = "id: a\njwt:\n  ttl: 1m\nowner: x\n".to_owned();
-        let change = Change { id: "a".to_owned(), kind: ChangeKind::Updated.into(), before, after };
-        assert_eq!(summary(&change), "entry/a updated (jwt)");
+    fn an_update_names_its_fields() {
+        for (replaced, by, named) in [
+            ("/a\n", "/b\n", "spiffe_id"),
+            ("uid:1", "uid:2", "selectors"),
+            ("[b, s/*]", "[s/*]", "jwt.audiences"),
+            ("max_audiences: 1", "max_audiences: 2", "jwt.max_audiences"),
+            ("30s", "40s", "jwt.ttl"),
+            ("5m", "6m", "jwt.ttl"),
+            ("hint: h\n", "", "hint"),
+            ("owner: o", "owner: p", "owner"),
+            ("2027-03", "2027-04", "review_by"),
+            ("2027-09-01", "2027-09-02", "expires"),
+            ("uid:1\njwt:\n  audiences: [b,", "uid:1\njwt:\n  audiences: [c,", "jwt.audiences"),
+        ] {
+            assert_eq!(summary(&update(replaced, by)), format!("entry/a updated ({named})"));
+        }
+        let two = update("  ttl: {s/*: 30s, default: 5m}\nhint: h\n", "  ttl: 5m\n");
+        assert_eq!(summary(&two), "entry/a updated (jwt.ttl, hint)");
+        // An agent of a later version: the command still says what it can.
+        assert_eq!(summary(&update("hint:", "colour:")), "entry/a updated");
+    }
+
+    #[test]
+    fn a_difference_shows_its_lines() {
+        let change = |kind: ChangeKind, before: &str, after: &str| Change {
+            id: "a".to_owned(),
+            kind: kind.into(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+        };
+        let updated = change(ChangeKind::Updated, "id: a\njwt:\n  ttl: 5m\n", "id: a\njwt:\n  ttl: 1m\n");
         assert_eq!(
-            difference(&change).unwrap(),
-            "--- entry/a (agent)\n+++ entry/a (files)\n id: a\n jwt:\n-  ttl: 5m\n+  ttl: 1m\n owner: x\n"
+            difference(&updated).unwrap(),
+            "--- entry/a (agent)\n+++ entry/a (files)\n id: a\n jwt:\n-  ttl: 5m\n+  ttl: 1m\n"
         );
+        let created = change(ChangeKind::Created, "", "id: a\n");
+        assert_eq!(difference(&created).unwrap(), "--- entry/a (agent)\n+++ entry/a (files)\n+id: a\n");
+        assert_eq!(difference(&change(ChangeKind::Unchanged, "id: a\n", "id: a\n")), None);
+    }
+
+    #[test]
+    fn texts_too_long_to_compare_are_shown_whole() {
+        let long = "a\n".repeat(3000);
+        assert_eq!(lines(&long, &long).len(), 6000);
     }
 
     proptest! {

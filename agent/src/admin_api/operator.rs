@@ -1,0 +1,85 @@
+//! Who asked, and the record of what they changed.
+
+use std::sync::Arc;
+
+use countersign_common::clock::Clock;
+use countersign_common::entry::Entry;
+use tonic::{Request, Status};
+
+use crate::audit::{Audit, Caller, Record};
+
+/// The process that asked, as of its `connect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operator {
+    /// Its pid, for people.
+    pub(super) pid: i32,
+    /// Its effective user id.
+    pub(super) uid: u32,
+}
+
+impl Operator {
+    /// Whom the gate let in with this request.
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let operator = request.extensions().get::<Self>().copied();
+        operator.ok_or_else(|| Status::permission_denied("nobody says who is asking"))
+    }
+}
+
+/// Writes down what operators change, in the audit record and in the log.
+#[derive(Clone)]
+pub(super) struct Journal {
+    audit: Arc<Audit>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Journal {
+    pub(super) fn new(audit: Arc<Audit>, clock: Arc<dyn Clock>) -> Self {
+        Self { audit, clock }
+    }
+
+    /// Records that `event` is about to happen; it may happen only if this succeeds.
+    pub(super) fn intends(
+        &self,
+        operator: Operator,
+        event: &'static str,
+        outcome: &'static str,
+        entry: Option<&Entry>,
+    ) -> Result<(), Status> {
+        let mut record = self.record_of(operator, event, outcome);
+        record.entry = entry.map(|entry| entry.id.to_string());
+        record.spiffe_id = entry.map(|entry| entry.spiffe_id.to_string());
+        let Operator { pid, uid } = operator;
+        self.audit.record(&record).map_err(|error| {
+            tracing::error!(%error, pid, uid, "{event} is refused: it cannot be recorded");
+            Status::unavailable(format!("nothing was changed: {error}"))
+        })?;
+        let entry = record.entry.as_deref();
+        tracing::info!(entry, pid, uid, "an operator's {event}: {outcome}");
+        Ok(())
+    }
+
+    /// Records that what was recorded before did not happen.
+    pub(super) fn failed(&self, operator: Operator, event: &'static str, reason: &str) {
+        self.note(operator, event, "failed", reason);
+    }
+
+    /// Records that somebody was not let in.
+    pub(super) fn refused(&self, operator: Operator, reason: &str) {
+        self.note(operator, "admin_request", "refused", reason);
+    }
+
+    /// Records what changes nothing: the refusal stands whether it could be recorded or not.
+    fn note(&self, operator: Operator, event: &'static str, outcome: &'static str, reason: &str) {
+        let Operator { pid, uid } = operator;
+        tracing::warn!(refusal = reason, pid, uid, "an operator's {event}: {outcome}");
+        let record = Record { reason: reason.to_owned(), ..self.record_of(operator, event, outcome) };
+        if let Err(error) = self.audit.record(&record) {
+            tracing::error!(%error, pid, uid, "cannot record that {event} was {outcome}");
+        }
+    }
+
+    fn record_of(&self, operator: Operator, event: &'static str, outcome: &'static str) -> Record {
+        let caller = Caller { pid: operator.pid, uid: operator.uid, ..Caller::default() };
+        Record { time: self.clock.now().to_string(), event, outcome, caller, ..Record::default() }
+    }
+}
