@@ -20,7 +20,9 @@ type Client = SpiffeWorkloadApiClient<Channel>;
 
 async fn agent_with(entries: &str) -> (Agent, Client) {
     let agent = Agent::start(AgentSettings::default()).await;
-    agent.apply(entries);
+    if !entries.is_empty() {
+        agent.apply(entries);
+    }
     let client = Client::new(channel(&agent).await);
     (agent, client)
 }
