@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use countersign_common::clock::Clock;
 use countersign_common::proto;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 
@@ -50,6 +51,7 @@ const ADMIN_CONNECTIONS: usize = 16;
 
 /// Runs until SIGTERM or SIGINT, then drains. `ready` is called once, when requests are served.
 pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), AppError> {
+    raise_descriptor_limit();
     let notifier = Notifier::from_environment()?;
     let (trigger, drain) = drain::channel();
     stop_on_signals(trigger)?;
@@ -100,6 +102,16 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
         () = tell_of_drain(&drain, &notifier, &health) => {}
     }
     Ok(())
+}
+
+/// A connection costs two descriptors and a process that holds tokens one: the soft limit,
+/// which is low for the sake of old programs that use select(2), is not meant for an agent.
+fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the soft limit of open files stays as it is");
+    }
 }
 
 async fn workload_routes(identity: Arc<Identity>) -> Result<(ServiceHealth, Routes), AppError> {
