@@ -29,11 +29,22 @@ pub struct AgentSettings {
     pub audit_file: Option<PathBuf>,
     /// Put before the agent's command: a program that runs it, such as `strace`.
     pub under: Vec<String>,
+    /// How the name of the agent's folder begins.
+    pub folder_prefix: &'static str,
 }
 
 impl Default for AgentSettings {
     fn default() -> Self {
-        Self { hold: "0s", authority: "", jwt: "", attest: "", log: "info", audit_file: None, under: vec![] }
+        Self {
+            hold: "0s",
+            authority: "",
+            jwt: "",
+            attest: "",
+            log: "info",
+            audit_file: None,
+            under: vec![],
+            folder_prefix: "agent-",
+        }
     }
 }
 
@@ -48,7 +59,7 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent for trust domain `example.org` and waits until it says that it is ready.
     pub async fn start(settings: AgentSettings) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::Builder::new().prefix(settings.folder_prefix).tempdir().expect("a folder");
         // Workloads of other users pass through to the socket; nothing else is theirs to read.
         set_mode(folder.path(), 0o711);
         let data = folder.path().join("data");

@@ -7,6 +7,10 @@
 //! So `%` and `/` become `-`, which has the same length raw and in Huffman code. Because the
 //! length stays, sizes in the dynamic table stay as the client counts them.
 //!
+//! gRPC core leaves `:`, `@`, `[` and `]` of a path as they are, where a parser takes them for
+//! a port, a user or an address. They become `-` too, in a raw value only: gRPC core writes no
+//! other, and in Huffman code `-` is shorter than they are.
+//!
 //! A name given by an index behind the static table is left alone: encoders look a name up
 //! in the static table first, and `:authority` is its first entry.
 
@@ -15,16 +19,16 @@ use super::huffman;
 
 const NAME: &[u8] = b":authority";
 
-/// Replaces `%` and `/` by `-` in the written-out value of `:authority` in a complete header
-/// block. A block that is not HPACK, or has two such values, stays as it is: the server
-/// behind refuses it.
+/// Replaces the characters of a path that a host name does not have by `-`, in the written-out
+/// value of `:authority` in a complete header block. A block that is not HPACK, or has two such
+/// values, stays as it is: the server behind refuses it.
 pub(super) fn make_plain(block: &mut [u8]) {
     let Ok(Some(value)) = only_authority(block) else { return };
     let Some(bytes) = block.get_mut(value.bytes) else { return };
     if value.huffman {
         huffman::replace_marks(bytes);
     } else {
-        bytes.iter_mut().filter(|byte| matches!(byte, b'%' | b'/')).for_each(|byte| *byte = b'-');
+        bytes.iter_mut().filter(|byte| b"%/:@[]".contains(byte)).for_each(|byte| *byte = b'-');
     }
 }
 

@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sort"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc/codes"
@@ -85,7 +84,7 @@ func (s *session) validate(ctx context.Context, svid *jwtsvid.SVID, audience str
 	if local.ID != svid.ID || remote.ID != svid.ID {
 		return errors.New("the validated SPIFFE IDs differ")
 	}
-	return saySVID(local)
+	return nil
 }
 
 func (s *session) fetch(ctx context.Context, audience string, times int) error {
@@ -95,6 +94,34 @@ func (s *session) fetch(ctx context.Context, audience string, times int) error {
 			return err
 		}
 		if err := s.validate(ctx, svid, audience); err != nil {
+			return err
+		}
+		if err := saySVID(svid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchTogether asks count times at once, all through the one connection of the client.
+func (s *session) fetchTogether(ctx context.Context, audience string, count int) error {
+	svids, failures := make([]*jwtsvid.SVID, count), make([]error, count)
+	var all sync.WaitGroup
+	for i := range count {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if svids[i], failures[i] = s.client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience}); failures[i] == nil {
+				failures[i] = s.validate(ctx, svids[i], audience)
+			}
+		}()
+	}
+	all.Wait()
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	for _, svid := range svids {
+		if err := saySVID(svid); err != nil {
 			return err
 		}
 	}
@@ -108,6 +135,9 @@ func (s *session) fetchAll(ctx context.Context, audience string) error {
 	}
 	for _, svid := range svids {
 		if err := s.validate(ctx, svid, audience); err != nil {
+			return err
+		}
+		if err := saySVID(svid); err != nil {
 			return err
 		}
 	}
@@ -155,49 +185,6 @@ var codeNames = map[codes.Code]string{
 	codes.Unimplemented:     "UNIMPLEMENTED",
 }
 
-// watcher ends the watch when enough messages came.
-type watcher struct {
-	left int
-	done context.CancelFunc
-	err  error
-}
-
-func (w *watcher) OnJWTBundlesUpdate(set *jwtbundle.Set) {
-	if w.left == 0 {
-		return
-	}
-	var kids, domains []string
-	for _, bundle := range set.Bundles() {
-		domains = append(domains, bundle.TrustDomain().Name())
-		for kid := range bundle.JWTAuthorities() {
-			kids = append(kids, kid)
-		}
-	}
-	sort.Strings(kids)
-	sort.Strings(domains)
-	say(event{"event": "bundle", "trust_domains": domains, "kids": kids})
-	if w.left--; w.left == 0 {
-		w.done()
-	}
-}
-
-func (w *watcher) OnJWTBundlesWatchError(err error) {
-	if w.left > 0 {
-		w.err = err
-	}
-}
-
-func watch(ctx context.Context, count int, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	w := &watcher{left: count, done: cancel}
-	err := workloadapi.WatchJWTBundles(ctx, w)
-	if w.left == 0 {
-		return nil
-	}
-	return fmt.Errorf("%d further bundles did not come: %w", w.left, errors.Join(err, w.err))
-}
-
 func run(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
@@ -205,17 +192,7 @@ func run(args []string) error {
 	case "refused":
 		return refused(ctx, args[1])
 	case "watch":
-		count, err := strconv.Atoi(args[1])
-		if err != nil {
-			return err
-		}
-		seconds := 30
-		if len(args) > 2 {
-			if seconds, err = strconv.Atoi(args[2]); err != nil {
-				return err
-			}
-		}
-		return watch(context.Background(), count, time.Duration(seconds)*time.Second)
+		return watch(args[1:])
 	}
 	s, err := open(ctx)
 	if err != nil {
@@ -229,6 +206,12 @@ func run(args []string) error {
 		return s.fetch(ctx, args[1], 2)
 	case args[0] == "fetch-all":
 		return s.fetchAll(ctx, args[1])
+	case args[0] == "fetch-together" && len(args) > 2:
+		count, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return s.fetchTogether(ctx, args[1], count)
 	case args[0] == "refused-validation" && len(args) > 2:
 		return s.refusedValidation(ctx, args[1], args[2])
 	}

@@ -3,6 +3,8 @@
 import json
 import queue
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import grpc
 import jwt
@@ -72,6 +74,24 @@ def fetch_all(audience):
             say_svid(svid)
 
 
+def fetch_together(audience, count):
+    start = Barrier(int(count))
+    with (
+        WorkloadApiClient() as client,
+        JwtSource(timeout_in_seconds=CALL_SECONDS) as source,
+        ThreadPoolExecutor(int(count)) as threads,
+    ):
+
+        def one(_):
+            start.wait(CALL_SECONDS)
+            svid = client.fetch_jwt_svid({audience}, timeout=CALL_SECONDS)
+            validate(client, source, svid, audience)
+            return svid
+
+        for svid in threads.map(one, range(int(count))):
+            say_svid(svid)
+
+
 def refused(audience):
     with WorkloadApiClient() as client:
         code = refusal_of(lambda: client.fetch_jwt_svid({audience}, timeout=CALL_SECONDS))
@@ -116,6 +136,7 @@ SCENARIOS = {
     "fetch": fetch,
     "fetch-twice": fetch_twice,
     "fetch-all": fetch_all,
+    "fetch-together": fetch_together,
     "refused": refused,
     "refused-validation": refused_validation,
     "watch": watch,

@@ -32,6 +32,13 @@ fn every_way_to_write_the_authority_is_known() {
 }
 
 #[test]
+fn what_grpc_core_leaves_of_a_path_is_made_plain() {
+    let block = |value: &str| literal(INDEXED, ":authority", value, false);
+    assert_eq!(plain(block("run%2Fa:b:c%2F]x[@%2Fs")), block("run-2Fa-b-c-2F-x---2Fs"));
+    assert_eq!(plain(block("a!$&'()*+,;=~_b")), block("a!$&'()*+,;=~_b"), "a host name may have these");
+}
+
+#[test]
 fn a_long_authority_is_made_plain() {
     let block = |value: &str| literal(INDEXED, ":authority", &value.repeat(20), false);
     assert_eq!(plain(block(SOCKET)), block(PLAIN));

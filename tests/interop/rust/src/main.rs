@@ -1,19 +1,20 @@
 //! Drives an agent with the stock Rust SPIFFE library. See `../README.md` for the scenarios.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use spiffe::transport::{GrpcStatusCode, TransportError};
-use spiffe::{JwtSource, JwtSvid, WorkloadApiClient, WorkloadApiError};
+use spiffe::{JwtBundleSet, JwtSource, JwtSvid, WorkloadApiClient, WorkloadApiError};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_stream::StreamExt as _;
 
 const CALL_LIMIT: Duration = Duration::from_secs(20);
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn say(event: &Value) {
     println!("{event}");
@@ -51,13 +52,32 @@ impl Session {
         if local.spiffe_id() != svid.spiffe_id() || remote.spiffe_id() != svid.spiffe_id() {
             return Err("the validated SPIFFE IDs differ".into());
         }
-        say_svid(&local)
+        Ok(())
     }
 
     async fn fetch(&self, audience: &str, times: usize) -> Outcome {
         for _ in 0..times {
             let svid = self.client.fetch_jwt_svid([audience], None).await?;
             self.validate(&svid, audience).await?;
+            say_svid(&svid)?;
+        }
+        Ok(())
+    }
+
+    /// Asks `count` times at once, all through the one connection of the client.
+    async fn fetch_together(self, audience: &str, count: usize) -> Outcome {
+        let session = Arc::new(self);
+        let mut calls = JoinSet::new();
+        for _ in 0..count {
+            let (session, audience) = (Arc::clone(&session), audience.to_owned());
+            calls.spawn(async move {
+                let svid = session.client.fetch_jwt_svid([&audience], None).await?;
+                session.validate(&svid, &audience).await?;
+                Outcome::Ok(svid)
+            });
+        }
+        for svid in calls.join_all().await {
+            say_svid(&svid?)?;
         }
         Ok(())
     }
@@ -65,6 +85,7 @@ impl Session {
     async fn fetch_all(&self, audience: &str) -> Outcome {
         for svid in self.client.fetch_all_jwt_svids([audience], None).await? {
             self.validate(&svid, audience).await?;
+            say_svid(&svid)?;
         }
         Ok(())
     }
@@ -108,19 +129,26 @@ fn name_of(code: GrpcStatusCode) -> Outcome<&'static str> {
     })
 }
 
+/// By the source, which is what opens the stream anew when an agent goes and comes back.
 async fn watch(count: usize) -> Outcome {
-    let client = WorkloadApiClient::connect_env().await?;
-    let mut messages = client.stream_jwt_bundles().await?;
-    for _ in 0..count {
-        let set = messages.next().await.ok_or("the stream ended")??;
-        let mut domains: Vec<_> = set.iter().map(|(domain, _)| domain.to_string()).collect();
-        let mut kids: Vec<_> =
-            set.iter().flat_map(|(_, bundle)| bundle.jwt_authorities()).map(|key| key.key_id().to_owned()).collect();
-        domains.sort();
-        kids.sort();
-        say(&json!({"event": "bundle", "trust_domains": domains, "kids": kids}));
+    let source = JwtSource::new().await?;
+    let mut updates = source.updated();
+    for message in 0..count {
+        if message > 0 {
+            updates.changed().await?;
+        }
+        say_bundles(&*source.bundle_set()?);
     }
     Ok(())
+}
+
+fn say_bundles(set: &JwtBundleSet) {
+    let mut domains: Vec<_> = set.iter().map(|(domain, _)| domain.to_string()).collect();
+    let mut kids: Vec<_> =
+        set.iter().flat_map(|(_, bundle)| bundle.jwt_authorities()).map(|key| key.key_id().to_owned()).collect();
+    domains.sort();
+    kids.sort();
+    say(&json!({"event": "bundle", "trust_domains": domains, "kids": kids}));
 }
 
 async fn run(scenario: &str, arguments: &[&str]) -> Outcome {
@@ -128,6 +156,7 @@ async fn run(scenario: &str, arguments: &[&str]) -> Outcome {
         ("fetch", [audience]) => Session::open().await?.fetch(audience, 1).await,
         ("fetch-twice", [audience]) => Session::open().await?.fetch(audience, 2).await,
         ("fetch-all", [audience]) => Session::open().await?.fetch_all(audience).await,
+        ("fetch-together", [audience, count]) => Session::open().await?.fetch_together(audience, count.parse()?).await,
         ("refused", [audience]) => refused(audience).await,
         ("refused-validation", [audience, other]) => Session::open().await?.refused_validation(audience, other).await,
         ("watch", [count, ..]) => watch(count.parse()?).await,
