@@ -8,6 +8,6 @@ mod workload;
 
 pub use agent::{Agent, AgentSettings};
 pub use binary::{countersign, workload_program};
-pub use privilege::root_or_skip;
+pub use privilege::{root_or_skip, skip};
 pub use wait::{LIMIT, until};
 pub use workload::{Answer, Workload, WorkloadSpec};

@@ -1,12 +1,25 @@
-//! Tests that need privilege.
+//! Tests that need more than every machine has.
 
-/// Whether the test may run: it needs `what`, which takes root. Without it a developer's
-/// machine skips the test with a word; CI fails, since there a skipped proof is no proof.
+use std::io::Write;
+
+/// Whether the test may run: it needs `what`, which takes root.
 pub fn root_or_skip(what: &str) -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip(&format!("needs root for {what}"));
     }
-    assert!(std::env::var_os("CI").is_none(), "this test needs root for {what}; CI must give it");
-    eprintln!("skipped: needs root for {what}");
-    false
+    root
+}
+
+/// Says that the running test is skipped, and why. CI fails instead, since there a skipped
+/// proof is no proof.
+///
+/// # Panics
+/// The environment has `CI`.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "this test {why}; CI must give it");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Past the test harness, which keeps to itself what `eprintln!` says in a test that passes.
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "skipped: {test} {why}");
 }

@@ -99,6 +99,8 @@ async fn a_saved_change_of_the_entries_file_applies() {
     .await;
     std::fs::write(&file, "id: [not, an, id]\n").expect("our file");
     until("the complaint", || dev.read("err").contains("entries.yaml:1").then_some(())).await;
+    assert!(dev.read("err").contains("entry example updated"));
+    assert!(!dev.read("err").contains("u000a"), "one problem a line: {}", dev.read("err"));
     let still = dev.run(&countersign(), &["jwt", "fetch", "--audience", "goodbye"]);
     assert!(still.status.success(), "the last good entries stay: {}", text(&still.stderr));
 }
@@ -150,6 +152,40 @@ async fn both_documents_of_the_bundle_are_shown() {
     let spiffe: serde_json::Value = serde_json::from_slice(&spiffe.stdout).expect("JSON");
     assert_eq!(spiffe["keys"][0]["use"], "jwt-svid");
     assert!(spiffe["spiffe_sequence"].is_u64() && spiffe["spiffe_refresh_hint"].is_u64());
+}
+
+#[tokio::test]
+async fn a_second_dev_leaves_the_first_and_its_entries_alone() {
+    let dev = Dev::start(&[]).await;
+    let file = dev.folder.path().join("dev/entries.yaml");
+    let before = std::fs::metadata(&file).expect("the example").modified().expect("a time");
+    let second = dev.run(&countersign(), &["dev", "--dir", dev.folder.path().join("dev").to_str().expect("UTF-8")]);
+    assert_eq!(second.status.code(), Some(1));
+    let told = text(&second.stderr);
+    assert!(told.contains("another `countersign dev` runs") && told.contains("--dir"), "{told}");
+    assert_eq!(std::fs::metadata(&file).expect("the example").modified().expect("a time"), before);
+    assert!(dev.run(&countersign(), &["jwt", "fetch", "--audience", "hello"]).status.success());
+}
+
+#[test]
+fn what_keeps_dev_from_starting_says_which_option_helps() {
+    for (arguments, words) in [
+        (["--dir", "/nonexistent/a/b"], ["/nonexistent/a/b", "--dir"]),
+        (["--dir", "/proc"], ["/proc", "--dir"]),
+        (["--entries", "/nonexistent/a.yaml"], ["/nonexistent/a.yaml", "--entries"]),
+        (["--entries", "/"], ["the entries file /:", "--entries"]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let failed = Command::new(countersign())
+            .arg("dev")
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(failed.status.code(), Some(1), "{arguments:?}");
+        let told = text(&failed.stderr);
+        assert!(words.iter().all(|word| told.contains(word)), "{arguments:?}: {told}");
+    }
 }
 
 #[test]

@@ -21,8 +21,13 @@ pub(super) struct EntriesFile {
 impl EntriesFile {
     /// Reads all entries of the file.
     pub(super) fn read(&self) -> Result<Vec<Entry>, AppError> {
-        let text = std::fs::read_to_string(&self.path)
-            .map_err(AppError::system(format!("cannot read the entries file {}", self.path.display())))?;
+        let text = std::fs::read_to_string(&self.path).map_err(|error| {
+            let path = self.path.display();
+            AppError::Entries(format!(
+                "cannot read the entries file {path}: {error}; name another one with --entries, \
+                 or leave that out to get an example"
+            ))
+        })?;
         parse_entries(&self.path.display().to_string(), &text, Some(&self.trust_domain)).map_err(|problems| {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
             AppError::Entries(lines.join("\n"))
@@ -43,12 +48,16 @@ impl EntriesFile {
         while saved.recv().await.is_some() {
             match self.apply(&store).await {
                 Ok(changes) => {
-                    for change in changes {
-                        tracing::warn!(target: "countersign::entries", "{}", told(&change));
+                    for news in told(&changes) {
+                        tracing::info!(target: "countersign::entries", "{news}");
                     }
                 }
                 Err(error) => {
-                    tracing::error!(target: "countersign::entries", "not applied, the entries before stay:\n{error}")
+                    tracing::error!(target: "countersign::entries", "saved, but not applied; the entries before stay");
+                    // An event is one line, and there is one problem a line.
+                    for problem in error.to_string().lines() {
+                        tracing::error!(target: "countersign::entries", "{problem}");
+                    }
                 }
             }
         }
@@ -56,13 +65,16 @@ impl EntriesFile {
     }
 }
 
-fn told(change: &Change) -> String {
-    match change {
-        Change::Created(entry) => format!("entry {} created", entry.id),
-        Change::Updated { after, .. } => format!("entry {} updated", after.id),
-        Change::Deleted(entry) => format!("entry {} deleted", entry.id),
-        Change::Unchanged(entry) => format!("entry {} unchanged", entry.id),
-    }
+/// One line for each entry that is another now; a save that changes nothing is told as that.
+fn told(changes: &[Change]) -> Vec<String> {
+    let news = |change: &Change| match change {
+        Change::Created(entry) => Some(format!("entry {} created", entry.id)),
+        Change::Updated { after, .. } => Some(format!("entry {} updated", after.id)),
+        Change::Deleted(entry) => Some(format!("entry {} deleted", entry.id)),
+        Change::Unchanged(_) => None,
+    };
+    let told: Vec<_> = changes.iter().filter_map(news).collect();
+    if told.is_empty() { vec!["saved; no entry changed".to_owned()] } else { told }
 }
 
 /// One item for each time that the file was written and closed, or put in place by a

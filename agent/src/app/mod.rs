@@ -40,6 +40,9 @@ pub enum AppError {
     /// The entries file of `dev`.
     #[error("{0}")]
     Entries(String),
+    /// The folder of `dev`.
+    #[error("{0}")]
+    Folder(String),
     /// Something of the system that the agent lives on.
     #[error("{doing}: {source}")]
     System {

@@ -75,6 +75,8 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
         drain: drain.clone(),
     });
 
+    let [workload_path, admin_path] =
+        [&settings.workload_socket, &settings.admin_socket].map(|path| path.display().to_string());
     let (health, workload_routes) = workload_routes(identity).await?;
     let admin = admin_api::Admin { store, authority, audit, clock, access: settings.admin_access };
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
@@ -88,6 +90,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
         )
     };
 
+    tracing::info!("serving workloads at {workload_path} and operators at {admin_path}");
     health.serving().await;
     notifier.ready("serving")?;
     ready();

@@ -35,8 +35,12 @@ pub(super) fn line(record: &Record, colour: bool) -> String {
     if !record.audience.is_empty() {
         word(&mut line, " for ", &audiences(&record.audience));
     }
+    let toward = match record.outcome {
+        "issued" | "served" | "refused" => "to",
+        _ => "by",
+    };
     // Writing to a String does not fail.
-    let _ = write!(line, " to pid {} uid {}", record.caller.pid, record.caller.uid);
+    let _ = write!(line, " {toward} pid {} uid {}", record.caller.pid, record.caller.uid);
     if let Some(exe) = &record.caller.exe {
         word(&mut line, " ", &exe.to_string_lossy());
     }

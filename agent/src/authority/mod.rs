@@ -79,6 +79,30 @@ pub trait Authority: Send + Sync + 'static {
     /// Signs a JWT-SVID with the terms of `grant`. Its expiry is never later than the
     /// grant's limits or the signing key's own end.
     ///
+    /// With a grant there is a signature:
+    ///
+    /// ```
+    /// use countersign_agent::authority::{Authority, AuthorityError};
+    /// use countersign_agent::policy::Grant;
+    /// use countersign_common::svid::jwt::JwtSvid;
+    ///
+    /// async fn sign(authority: &dyn Authority, leave: &Grant) -> Result<JwtSvid, AuthorityError> {
+    ///     authority.sign_jwt(leave).await
+    /// }
+    /// ```
+    ///
+    /// Without one there is none, whoever the process was found to be:
+    ///
+    /// ```compile_fail,E0308
+    /// use countersign_agent::authority::{Authority, AuthorityError};
+    /// use countersign_agent::attest::Attestation;
+    /// use countersign_common::svid::jwt::JwtSvid;
+    ///
+    /// async fn sign(authority: &dyn Authority, leave: &Attestation) -> Result<JwtSvid, AuthorityError> {
+    ///     authority.sign_jwt(leave).await
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The authority cannot sign now; trying again may help.
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError>;

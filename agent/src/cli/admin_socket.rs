@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::outcome::CliError;
-use super::workload_socket::root_cause;
+use super::outcome::{CliError, root_cause};
+use super::workload_socket::ANSWER_LIMIT;
 
 /// The option that says where the admin API is.
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,7 @@ impl AdminSocket {
             ))
         };
         let endpoint = Endpoint::try_from(format!("unix://{}", path.display())).map_err(unreachable)?;
+        let endpoint = endpoint.connect_timeout(ANSWER_LIMIT).timeout(ANSWER_LIMIT);
         endpoint.connect().await.map_err(unreachable)
     }
 }

@@ -16,7 +16,9 @@ const EXAMPLES: &str = "\
 Examples:
   countersign bundle show                    the JWK Set, as a workload gets it (no `use`)
   countersign bundle show --format spiffe    the SPIFFE bundle document, for operators:
-                                             asks the admin socket, which knows its sequence";
+                                             asks the admin socket, which knows its sequence
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no agent or not now";
 
 /// Commands of the family.
 #[derive(Debug, Subcommand)]

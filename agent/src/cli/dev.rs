@@ -26,12 +26,12 @@ pub(super) struct Dev {
     /// The trust domain.
     #[arg(long, default_value = "dev.example", value_name = "NAME")]
     trust_domain: TrustDomain,
-    /// Folder for the sockets and the example; by default one of your own below the
-    /// runtime directory or /tmp.
+    /// Folder for the sockets and the example; by default one of your own below
+    /// $XDG_RUNTIME_DIR, or else below the directory for temporary files.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// What to log beside the decisions, such as info or countersign=debug.
-    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    #[arg(long, default_value = "warn,countersign::entries=info", value_name = "FILTER")]
     log: String,
 }
 
@@ -51,13 +51,17 @@ fn tell(ready: &DevReady) -> std::io::Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "Countersign is running for trust domain {}. Keys are in memory only.", ready.trust_domain)?;
     writeln!(out)?;
-    writeln!(out, "Entries, from {} (save it to change them):", ready.entries_file.display())?;
+    writeln!(out, "Entries, from {} (edit and save it to change them):", ready.entries_file.display())?;
+    if ready.entries.is_empty() {
+        writeln!(out, "  none yet, so nobody is entitled to anything")?;
+    }
     for entry in &ready.entries {
         let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
         let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
         writeln!(out, "  {}  {}", entry.id, entry.spiffe_id)?;
         writeln!(out, "      for a process with  {}", selectors.join("  "))?;
-        writeln!(out, "      audiences           {}", audiences.join("  "))?;
+        let audiences = if audiences.is_empty() { "none, so no tokens".to_owned() } else { audiences.join("  ") };
+        writeln!(out, "      audiences           {audiences}")?;
     }
     writeln!(out)?;
     writeln!(out, "In another terminal:")?;

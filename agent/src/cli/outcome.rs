@@ -1,5 +1,6 @@
 //! How a command ends: exit codes that scripts can use, and errors that say what to do.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ pub(super) enum Outcome {
     Refused,
     /// 1: done, and there is a difference (`diff`).
     Different,
-    /// 2: the command itself was wrong; also what clap exits with.
+    /// 2: the command itself was wrong; also what clap exits with. For `diff` also: it cannot tell.
     Usage,
     /// 3: no agent answers, or it cannot serve now; trying again may help.
     Unreachable,
@@ -75,8 +76,12 @@ impl CliError {
         Self::refused(format!("cannot print: {error}"))
     }
 
-    /// What an agent answered instead of doing it.
+    /// What an agent answered instead of doing it, or why it did not answer.
     pub(super) fn from_status(status: &Status) -> Self {
+        // An answer of the agent has no source: this status was made on the way.
+        if let Some(cause) = status.source() {
+            return Self::unreachable(format!("the agent does not answer: {}; is it running?", root_cause(cause)));
+        }
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded => Self::unreachable(status.message()),
             Code::Unimplemented => Self::refused(format!("the agent does not serve this: {}", status.message())),
@@ -95,5 +100,28 @@ impl CliError {
     /// The exit code that goes with it.
     pub(super) fn outcome(&self) -> Outcome {
         self.outcome
+    }
+}
+
+/// The innermost cause: what the kernel said, not the layers above it.
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_says_and_what_the_way_says_have_codes_of_their_own() {
+        let said = |status: Status| CliError::from_status(&status).outcome();
+        assert_eq!(said(Status::not_found("no entry has the id a")), Outcome::Refused);
+        assert_eq!(said(Status::unavailable("not now")), Outcome::Unreachable);
+        let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert_eq!(said(Status::from_error(Box::new(broken))), Outcome::Unreachable);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use tonic::metadata::MetadataValue;
@@ -11,7 +12,11 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use super::outcome::CliError;
+use super::outcome::{CliError, root_cause};
+
+/// How long an answer may take. Longer than an agent holds a caller (`workload_api.hold`, at most
+/// 30 seconds).
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 
 /// The option that says where the Workload API is.
 #[derive(Debug, clap::Args)]
@@ -29,10 +34,15 @@ impl FromStr for WorkloadAddress {
     type Err = &'static str;
 
     fn from_str(address: &str) -> Result<Self, Self::Err> {
+        if address.is_empty() {
+            return Err("is empty; set SPIFFE_ENDPOINT_SOCKET, or --socket, to unix:///path");
+        }
         if address.starts_with("tcp:") {
             return Err("Countersign serves the Workload API on a Unix socket only: unix:///path");
         }
-        let rest = address.strip_prefix("unix:").ok_or("must begin with unix://, such as unix:///run/agent.sock")?;
+        let rest = address
+            .strip_prefix("unix:")
+            .ok_or("must begin with unix://, such as unix:///run/agent.sock (in --socket or SPIFFE_ENDPOINT_SOCKET)")?;
         let path = match rest.strip_prefix("//") {
             Some(path) if path.starts_with('/') => path,
             Some(_) => return Err("must have three slashes: unix:///absolute/path, without a host"),
@@ -74,21 +84,17 @@ impl WorkloadSocket {
             ));
         };
         let unreachable = |error: tonic::transport::Error| {
-            CliError::unreachable(format!("no agent answers at {}: {}", path.display(), root_cause(&error)))
+            CliError::unreachable(format!(
+                "no agent answers at {}: {}; is it running, and is this its socket for workloads?",
+                path.display(),
+                root_cause(&error)
+            ))
         };
         let endpoint = Endpoint::try_from(format!("unix://{}", path.display())).map_err(unreachable)?;
+        let endpoint = endpoint.connect_timeout(ANSWER_LIMIT).timeout(ANSWER_LIMIT);
         let channel = endpoint.connect().await.map_err(unreachable)?;
         Ok(SpiffeWorkloadApiClient::with_interceptor(channel, SecurityHeader))
     }
-}
-
-/// The innermost cause: what the kernel said, not the layers above it.
-pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o002;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is not there, or not for us to read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}: {source}; name another one with --config", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,10 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let said = Config::load(Path::new("/nowhere/agent.toml")).unwrap_err().to_string();
-        assert_eq!(said, "cannot read the configuration /nowhere/agent.toml: No such file or directory (os error 2)");
+        assert_eq!(
+            said,
+            "cannot read the configuration /nowhere/agent.toml: No such file or directory (os error 2); name another one with --config"
+        );
     }
 
     #[test]

@@ -126,7 +126,9 @@ fn directory_of(path: &Path) -> Result<&Path, SocketError> {
         return Err(fault("is not absolute"));
     }
     if path.as_os_str().len() > MAX_PATH {
-        return Err(fault("is longer than 107 bytes, the most that a socket address has room for"));
+        return Err(fault(
+            "is longer than 107 bytes, the most that a socket address has room for; choose a shorter one",
+        ));
     }
     if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
         return Err(fault("names no file"));

@@ -28,7 +28,7 @@ use crate::attest::Attestation;
 ///
 /// and not on evidence that nobody judged:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// use countersign_agent::{peer::Evidence, policy::{authorize_jwt, Grant, Limits, PolicyRefusal}};
 /// use countersign_common::{clock::Timestamp, entry::Entry};
 ///
@@ -51,7 +51,7 @@ use crate::attest::Attestation;
 ///
 /// and this tries to make one:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use std::collections::BTreeSet;
 /// use countersign_agent::attest::Attestation;
 /// use countersign_common::selector::Selector;

@@ -44,7 +44,7 @@ pub struct Limits {
 ///
 /// and can neither make one out of another:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use std::time::Duration;
 /// use countersign_agent::policy::Grant;
 ///
@@ -59,7 +59,7 @@ pub struct Limits {
 ///
 /// nor change the one that it holds:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0616
 /// use std::time::Duration;
 /// use countersign_agent::policy::Grant;
 ///

@@ -1,7 +1,7 @@
 //! `countersign jwt fetch`: once, or kept fresh in a file.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -13,7 +13,7 @@ use super::token_file::{self, Seen};
 use crate::app::SystemClock;
 use crate::cli::outcome::{CliError, Outcome};
 use crate::cli::table;
-use crate::cli::workload_socket::{WorkloadClient, WorkloadSocket};
+use crate::cli::workload_socket::{ANSWER_LIMIT, WorkloadClient, WorkloadSocket};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,9 @@ Examples:
   countersign jwt fetch --audience billing --write token.jwt --watch
 
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no agent or not now";
+
+/// At least so long between two fetches: a clock that is off must not make this a busy loop.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 
 /// After a failed renewal: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -34,16 +37,17 @@ pub(crate) struct Fetch {
     /// For whom the token is to be; may be given more than once where the entry allows it.
     #[arg(long, short, required = true)]
     audience: Vec<String>,
-    /// Which identity, for a process that has several; the first one by default.
+    /// Which identity, for a process that has several; by default all are listed, and
+    /// -o token and --write take the first.
     #[arg(long)]
     spiffe_id: Option<String>,
-    /// Print the token: alone, or with its claims as JSON. Without this the token is not shown.
+    /// Print the token: alone, or with what it says as JSON. Without this the token is not shown.
     #[arg(long, short, value_enum)]
     output: Option<Output>,
     /// Put the token into this file, replaced as a whole, readable by its owner only.
     #[arg(long, value_name = "PATH")]
     write: Option<PathBuf>,
-    /// Go on: fetch again at half of the token's life.
+    /// Go on: fetch again at half of the token's life, and remove the file if its token expires.
     #[arg(long)]
     watch: bool,
 }
@@ -85,18 +89,18 @@ impl Fetch {
         let mut wait = half_life(&held, SystemClock.now())?;
         loop {
             tokio::time::sleep(wait).await;
-            match self.fetch(&mut client).await {
+            match self.renew(&mut client, &held).await {
                 Ok(svids) => {
                     self.deliver(&svids)?;
                     (held, backoff) = (svids, BACKOFF.0);
                     wait = half_life(&held, SystemClock.now())?;
                 }
                 Err(error) => {
-                    writeln!(std::io::stderr(), "{error}; trying again in {} s", backoff.as_secs())
-                        .map_err(CliError::output)?;
-                    self.withdraw_expired(&held)?;
-                    wait = backoff;
+                    let left = self.withdraw_expired(&held)?;
+                    wait = left.map_or(backoff, |left| left.min(backoff));
                     backoff = (backoff * 2).min(BACKOFF.1);
+                    writeln!(std::io::stderr(), "countersign: {error} (trying again in {} s)", wait.as_secs())
+                        .map_err(CliError::output)?;
                 }
             }
         }
@@ -108,19 +112,34 @@ impl Fetch {
             token_file::replace(path, &first.svid)?;
         }
         match self.output {
-            Some(Output::Token) => print(&svids.iter().map(|svid| svid.svid.as_str()).collect::<Vec<_>>().join("\n")),
+            // The default identity (`SPIFFE_Workload_API.md`, section 6.2.1): a script wants one token.
+            Some(Output::Token) => print(svids.first().map(|first| first.svid.as_str()).unwrap_or_default()),
             Some(Output::Json) => print(&as_json(svids)?),
             None => print(&as_table(svids)?),
         }
     }
 
-    fn withdraw_expired(&self, held: &[Jwtsvid]) -> Result<(), CliError> {
-        match (&self.write, held.first()) {
-            (Some(path), Some(first)) if token_file::see(&first.svid)?.expires <= SystemClock.now() => {
-                token_file::withdraw(path)
-            }
-            _ => Ok(()),
+    /// Fetches again; an agent that does not answer is given up when the token in the file expires.
+    async fn renew(&self, client: &mut WorkloadClient, held: &[Jwtsvid]) -> Result<Vec<Jwtsvid>, CliError> {
+        let limit = self.left_in_file(held)?.map_or(ANSWER_LIMIT, |(_, left)| left.clamp(MIN_WAIT, ANSWER_LIMIT));
+        let silent = |_| Err(CliError::unreachable("the agent does not answer; is it running?"));
+        tokio::time::timeout(limit, self.fetch(client)).await.unwrap_or_else(silent)
+    }
+
+    /// Removes the file if its token has expired; if not, tells how long it is valid.
+    fn withdraw_expired(&self, held: &[Jwtsvid]) -> Result<Option<Duration>, CliError> {
+        match self.left_in_file(held)? {
+            Some((path, Duration::ZERO)) => token_file::withdraw(path).map(|()| None),
+            left => Ok(left.map(|(_, left)| left)),
         }
+    }
+
+    /// The file that a token is kept in, and how long that token is valid.
+    fn left_in_file(&self, held: &[Jwtsvid]) -> Result<Option<(&Path, Duration)>, CliError> {
+        let (Some(path), Some(first)) = (&self.write, held.first()) else {
+            return Ok(None);
+        };
+        Ok(Some((path, SystemClock.now().until(token_file::see(&first.svid)?.expires))))
     }
 }
 
@@ -130,8 +149,7 @@ fn half_life(svids: &[Jwtsvid], now: Timestamp) -> Result<Duration, CliError> {
     for svid in svids {
         let Seen { issued, expires, .. } = token_file::see(&svid.svid)?;
         let half = issued.after(issued.until(expires) / 2);
-        // At least a second: a clock that is off must not make this a busy loop.
-        wait = wait.min(now.until(half).max(Duration::from_secs(1)));
+        wait = wait.min(now.until(half).max(MIN_WAIT));
     }
     Ok(wait)
 }
