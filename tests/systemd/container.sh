@@ -21,11 +21,11 @@ cannot() {
 
 container_needs() {
     [ "$(id -u)" -eq 0 ] || cannot "it boots a container, which takes root"
-    if ! command -v systemd-nspawn >/dev/null; then
-        command -v apt-get >/dev/null || cannot "systemd-nspawn is missing; install systemd-container"
-        apt-get install --yes --no-install-recommends systemd-container >/dev/null \
-            || cannot "systemd-nspawn is missing and apt-get install systemd-container failed"
-    fi
+    command -v systemd-nspawn >/dev/null && return
+    # Nobody's own machine is given packages by a test.
+    [ -n "${CI:-}" ] || cannot "systemd-nspawn is missing; install systemd-container"
+    { apt-get update -qq && apt-get install --yes --no-install-recommends systemd-container; } >/dev/null \
+        || cannot "systemd-nspawn is missing, and apt-get did not bring systemd-container"
 }
 
 # container_start FILE...: boots; the files are found below /opt/test.
@@ -37,10 +37,11 @@ container_start() {
     cp -r "$@" "$work/files/"
     # A cgroup of its own in each hierarchy that systemd uses, so that runs do not meet in one.
     mapfile -t cgroups < <(own_cgroups)
-    mkdir "${cgroups[@]}"
+    mkdir "${cgroups[@]}" || cannot "it makes cgroups of its own, and may not"
+    # In a pid namespace, and told when this shell dies: nothing outlives it, however it ends.
     # systemd's first boot is made as short as the checks allow: no login, no network, no timers.
-    unshare --mount --propagation private bash -euc '
-        for cgroup in "${@:2}"; do echo $$ >"$cgroup/cgroup.procs"; done
+    setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -euc '
+        for cgroup in "${@:2}"; do echo 0 >"$cgroup/cgroup.procs"; done
         mount -t tmpfs -o mode=0755 tmpfs "$1/mount"
         mkdir "$1/mount/upper" "$1/mount/overlay" "$1/mount/root"
         mount -t overlay overlay -o "lowerdir=/,upperdir=$1/mount/upper,workdir=$1/mount/overlay" "$1/mount/root"
@@ -48,7 +49,7 @@ container_start() {
         cp -r "$1/files/." "$1/mount/root/opt/test/"
         install -m 0644 "$1/mount/root/opt/test/units/suite.target" "$1/mount/root/etc/systemd/system/"
         ln -s /dev/null "$1/mount/root/etc/systemd/system/timers.target"
-        exec systemd-nspawn --quiet --directory "$1/mount/root" --machine "countersign-$$" --register=no --keep-unit \
+        exec systemd-nspawn --quiet --directory "$1/mount/root" --machine "countersign-${1##*.}" --register=no --keep-unit \
             --private-network --boot -- --unit=suite.target
     ' _ "$work" "${cgroups[@]}" </dev/null >"$work/console" 2>&1 &
     nspawn=$!
@@ -67,16 +68,22 @@ own_cgroups() {
     done </proc/self/cgroup
 }
 
-# nspawn has one child, the init of the container.
+# unshare has one child, nspawn; and that one has one, the init of the container.
 booted() {
     kill -0 "$nspawn" || return 1
-    init=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null) && init=${init%% *}
+    init=$(child_of "$(child_of "$nspawn")")
     [ -n "$init" ] && inside systemctl is-active --quiet suite.target 2>/dev/null
 }
 
+child_of() {
+    local children=
+    [ -z "$1" ] || read -r children _ <"/proc/$1/task/$1/children" || true
+    echo "$children"
+} 2>/dev/null
+
 inside() {
-    nsenter --target "$init" --mount --uts --ipc --net --pid --cgroup --root --wd=/ \
-        env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"
+    nsenter --target "$init" --mount --uts --ipc --net --pid --cgroup --root \
+        env --ignore-environment --chdir=/ PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"
 }
 
 # within SECONDS COMMAND...: until it succeeds; fails when the time is over.

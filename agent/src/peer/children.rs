@@ -115,9 +115,12 @@ impl Child {
 
     /// Ends it and leaves it to be reaped.
     pub(crate) fn kill(&mut self) {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
         self.process.kill().unwrap();
-        let stat = self.proc("stat");
-        self.until(|| std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
+        // `stat` shows a zombie as soon as the first thread is one; the process lives until the
+        // last has exited, and only then there is something to wait for.
+        let pid = nix::unistd::Pid::from_raw(self.pid());
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
     }
 
     /// Ends it and reaps it: its pid is free.
