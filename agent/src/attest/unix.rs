@@ -133,17 +133,25 @@ impl WorkloadAttestor for UnixPath {
         evidence: &Arc<Evidence>,
         _wanted: &BTreeSet<SelectorKind>,
     ) -> Result<Vec<Selector>, AttestorError> {
+        // Most often the kernel remembers the path, and there is nothing to wait for.
+        if evidence.executable().is_known_to_be_at_its_path() {
+            return Ok(path_selector(evidence));
+        }
         let uid = evidence.credentials().uid;
         let evidence = Arc::clone(evidence);
         let path = move || {
-            let executable = evidence.executable();
-            let same = executable.is_file_at_its_path().map_err(unreadable_path)?;
-            let path = executable.path().to_str().filter(|_| same);
-            Ok(path.and_then(|path| selector(SelectorKind::UnixPath, path)).into_iter().collect())
+            let same = evidence.executable().is_file_at_its_path().map_err(unreadable_path)?;
+            Ok(if same { path_selector(&evidence) } else { Vec::new() })
         };
         // The path is the process's choice and may lead across a file system that never answers.
         self.slots.run(uid, ANSWER_LIMIT, path).await
     }
+}
+
+/// A path that is not UTF-8 is one that no entry can name.
+fn path_selector(evidence: &Evidence) -> Vec<Selector> {
+    let path = evidence.executable().path().to_str();
+    path.and_then(|path| selector(SelectorKind::UnixPath, path)).into_iter().collect()
 }
 
 fn unreadable_path(source: io::Error) -> AttestorError {

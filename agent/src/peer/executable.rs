@@ -113,15 +113,25 @@ impl Executable {
     /// # Errors
     /// The agent cannot find out.
     pub fn is_file_at_its_path(&self) -> io::Result<bool> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        match openat2(CWD, &self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            Ok(found) => {
-                let found = FileIdentity::from(statx(&found, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?);
-                Ok((found.dev, found.ino) == (self.identity.dev, self.identity.ino))
-            }
+        match self.compare_with_path(ResolveFlags::empty(), AtFlags::empty()) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
-            Err(errno) => Err(errno.into()),
+            compared => Ok(compared?),
         }
+    }
+
+    /// Whether the kernel knows that [`Executable::path`] names this very file, as
+    /// [`Executable::is_file_at_its_path`] means it, without asking any file server (openat2(2),
+    /// RESOLVE_CACHED; Linux 5.12). Never waits. False says nothing: the kernel may just not
+    /// remember the path.
+    pub fn is_known_to_be_at_its_path(&self) -> bool {
+        self.compare_with_path(ResolveFlags::CACHED, AtFlags::STATX_DONT_SYNC).unwrap_or(false)
+    }
+
+    fn compare_with_path(&self, resolve: ResolveFlags, look: AtFlags) -> Result<bool, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = openat2(CWD, &self.path, flags, Mode::empty(), resolve | ResolveFlags::NO_SYMLINKS)?;
+        let found = FileIdentity::from(statx(&found, "", look | AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?);
+        Ok((found.dev, found.ino) == (self.identity.dev, self.identity.ino))
     }
 }
 

@@ -18,6 +18,9 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// The longest `mountinfo` that is read, in bytes: some 50 000 mounts.
 const MAX_MOUNTINFO_BYTES: u64 = 8 * 1024 * 1024;
 
+/// What is read at a time, in bytes: most files of `/proc/PID` are shorter, and come whole.
+const READ_BYTES: usize = 4096;
+
 /// `/proc/PID` of a living peer.
 pub(super) struct ProcDir<'a> {
     peer: &'a Peer,
@@ -102,7 +105,7 @@ pub(super) fn fdinfo<N: std::str::FromStr>(descriptor: impl AsFd, name: &str) ->
 
 /// The whole file; an error if it is longer than `limit` bytes.
 fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(READ_BYTES);
     let length = file.take(limit + 1).read_to_end(&mut bytes)?;
     if length as u64 > limit {
         return Err(io::ErrorKind::FileTooLarge.into());

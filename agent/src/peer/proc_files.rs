@@ -46,13 +46,14 @@ pub(super) fn stat(file: &[u8]) -> Option<Stat> {
 
 /// Reads `/proc/PID/status`. The kernel escapes line breaks in the name that it starts with.
 pub(super) fn status(file: &[u8]) -> Option<Status> {
-    let mut groups = numbers(only_value(file, "Groups")?)?;
+    let [tgid, uids, gids, groups] = only_values(file, ["Tgid", "Uid", "Gid", "Groups"])?;
+    let mut groups = numbers(groups)?;
     groups.sort_unstable();
     groups.dedup();
     Some(Status {
-        tgid: std::str::from_utf8(only_value(file, "Tgid")?).ok()?.parse().ok()?,
-        uids: numbers(only_value(file, "Uid")?)?.try_into().ok()?,
-        gids: numbers(only_value(file, "Gid")?)?.try_into().ok()?,
+        tgid: std::str::from_utf8(tgid).ok()?.parse().ok()?,
+        uids: numbers(uids)?.try_into().ok()?,
+        gids: numbers(gids)?.try_into().ok()?,
         groups,
     })
 }
@@ -74,15 +75,27 @@ fn membership(line: &str) -> Option<CgroupMembership> {
 
 /// The number in the line `name:` of a file of `/proc/self/fdinfo`.
 pub(super) fn fdinfo<N: std::str::FromStr>(file: &[u8], name: &str) -> Option<N> {
-    std::str::from_utf8(only_value(file, name)?).ok()?.parse().ok()
+    let [value] = only_values(file, [name])?;
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// What follows `name:` in the one line that starts so; nothing if two lines do.
-fn only_value<'a>(file: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let value = |line: &'a [u8]| line.strip_prefix(name.as_bytes())?.strip_prefix(b":");
-    let mut values = file.split(|byte| *byte == b'\n').filter_map(value);
-    let only = values.next()?;
-    values.next().is_none().then(|| only.trim_ascii())
+/// What follows each of `names` and its colon in the one line that starts so; nothing if a name
+/// has no line or two. Goes over the file once: it is read twice for each answer to a workload.
+fn only_values<'a, const N: usize>(file: &'a [u8], names: [&str; N]) -> Option<[&'a [u8]; N]> {
+    let mut found: [Option<&[u8]>; N] = [None; N];
+    for line in file.split(|byte| *byte == b'\n') {
+        for (name, value) in names.iter().zip(&mut found) {
+            let rest = line.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+            if rest.is_some_and(|rest| value.replace(rest.trim_ascii()).is_some()) {
+                return None;
+            }
+        }
+    }
+    let mut values: [&[u8]; N] = [b""; N];
+    for (value, found) in values.iter_mut().zip(found) {
+        *value = found?;
+    }
+    Some(values)
 }
 
 fn numbers(value: &[u8]) -> Option<Vec<u32>> {

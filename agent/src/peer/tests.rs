@@ -203,6 +203,7 @@ fn an_image_that_was_removed_is_known_by_its_links_not_by_its_name() {
     assert!(evidence.executable().deleted());
     assert_eq!(evidence.executable().path(), named);
     assert!(!evidence.executable().is_file_at_its_path().unwrap());
+    assert!(!evidence.executable().is_known_to_be_at_its_path());
     // The image is still there to be read.
     let image = std::io::read_to_string(evidence.executable().open().unwrap()).map_err(|error| error.kind());
     assert_eq!(image.unwrap_err(), std::io::ErrorKind::InvalidData);
@@ -217,7 +218,25 @@ fn a_file_put_in_place_of_the_image_is_not_the_image() {
     let other = directory.path().join("other");
     copy_program(Path::new("/bin/sleep"), &other);
     std::fs::rename(&other, &program).unwrap();
-    assert!(!child.peer().evidence().unwrap().executable().is_file_at_its_path().unwrap());
+    let evidence = child.peer().evidence().unwrap();
+    assert!(!evidence.executable().is_file_at_its_path().unwrap());
+    assert!(!evidence.executable().is_known_to_be_at_its_path());
+}
+
+#[test]
+fn a_path_through_a_symbolic_link_is_not_the_image_s() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, moved) = (directory.path().join("program"), directory.path().join("moved"));
+    copy_program(Path::new("/bin/sleep"), &program);
+    let child = Child::run(&program);
+    let before = child.peer().evidence().unwrap();
+    std::fs::rename(&program, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &program).unwrap();
+    // The kernel has followed the link before and remembers where it leads.
+    assert!(std::fs::exists(&program).unwrap());
+    assert!(!before.executable().is_file_at_its_path().unwrap());
+    assert!(!before.executable().is_known_to_be_at_its_path());
+    assert!(child.peer().evidence().unwrap().executable().is_file_at_its_path().unwrap());
 }
 
 fn compile(source: &str, program: &Path) {
