@@ -36,6 +36,14 @@ pub fn inert(value: &str) -> Cow<'_, str> {
     Cow::Owned(inert)
 }
 
+/// As [`inert`], for a text of several lines: its line breaks stay.
+pub fn inert_lines(text: &str) -> Cow<'_, str> {
+    if text.split('\n').all(|line| matches!(inert(line), Cow::Borrowed(_))) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.split('\n').map(inert).collect::<Vec<_>>().join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +52,12 @@ mod tests {
     fn what_acts_on_a_terminal_or_a_line_is_written_as_its_code() {
         assert_eq!(inert("a\n\u{1b}[2J\u{9b}1m\u{2028}\u{202e}z"), "a\\u000a\\u001b[2J\\u009b1m\\u2028\\u202ez");
         assert!(matches!(inert("grüße, 東京 \\ \""), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(inert_lines("a\u{1b}[1A\r\n\u{202e}b\n"), "a\\u001b[1A\\u000d\n\\u202eb\n");
+        assert!(matches!(inert_lines("{\n  \"a\": 1\n}"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::wait::until;
 pub struct AgentSettings {
     /// `workload_api.hold`.
     pub hold: &'static str,
+    /// More lines for the `[workload_api]` table.
+    pub workload_api: &'static str,
     /// More lines for the `[authority]` table.
     pub authority: &'static str,
     /// More lines for the `[jwt]` table.
@@ -37,6 +39,7 @@ impl Default for AgentSettings {
     fn default() -> Self {
         Self {
             hold: "0s",
+            workload_api: "",
             authority: "",
             jwt: "",
             attest: "",
@@ -137,6 +140,17 @@ impl Agent {
         until(&format!("an audit record of process {pid} with outcome {outcome}"), found).await
     }
 
+    /// Starts it again on the same store, after it was killed, and waits for it to refuse: what it
+    /// said, and that it failed.
+    pub fn refuses_to_start(&mut self) -> String {
+        self.kill();
+        let mut agent = Command::new(countersign());
+        let ended = agent.args(["agent", "--config"]).arg(self.folder.path().join("agent.toml")).output();
+        let ended = ended.expect("the agent starts");
+        assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stderr).expect("UTF-8")
+    }
+
     /// Asks the agent to stop, and waits until it has.
     pub async fn terminate(&mut self) -> std::process::ExitStatus {
         self.signal(Signal::SIGTERM);
@@ -174,7 +188,7 @@ fn configuration(folder: &Path, settings: &AgentSettings) -> String {
     let own_audit = folder.join("audit.log");
     let audit = settings.audit_file.as_deref().unwrap_or(&own_audit).display();
     let folder = folder.display();
-    let AgentSettings { hold, authority, jwt, attest, log, .. } = settings;
+    let AgentSettings { hold, workload_api, authority, jwt, attest, log, .. } = settings;
     format!(
         r#"
 trust_domain = "example.org"
@@ -183,6 +197,7 @@ data_dir = "{folder}/data"
 [workload_api]
 socket = "{folder}/workload/agent.sock"
 hold = "{hold}"
+{workload_api}
 
 [admin_api]
 socket = "{folder}/admin/admin.sock"

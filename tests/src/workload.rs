@@ -22,6 +22,8 @@ pub struct WorkloadSpec {
     pub program: Option<PathBuf>,
     /// `cgroup.procs` of the cgroup to run in.
     pub cgroup_procs: Option<PathBuf>,
+    /// Put before the program: one that runs it, such as `unshare`.
+    pub under: Vec<String>,
 }
 
 /// A running workload; killed when dropped.
@@ -67,7 +69,14 @@ impl Workload {
                 shell.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(procs).arg(&program);
                 shell
             }
-            None => Command::new(&program),
+            None => match spec.under.split_first() {
+                Some((first, words)) => {
+                    let mut under = Command::new(first);
+                    under.args(words).arg(&program);
+                    under
+                }
+                None => Command::new(&program),
+            },
         };
         command
             .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display()))
@@ -121,6 +130,12 @@ impl Workload {
     pub async fn ask(&mut self, command: &str) -> Answer {
         self.say(command).await;
         self.hear().await
+    }
+
+    /// Waits until the process has ended by itself; another may go on with its input and output.
+    pub async fn ended(&mut self) {
+        let ended = tokio::time::timeout(LIMIT, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("not ended within {LIMIT:?}")).expect("our child");
     }
 
     /// Ends the process and waits until it is gone.

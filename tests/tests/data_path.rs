@@ -31,7 +31,7 @@ fn program(agent: &Agent, name: &str, salt: &str) -> PathBuf {
 }
 
 fn spec(program: &Path, uid: u32) -> WorkloadSpec {
-    WorkloadSpec { uid: Some(uid), gid: Some(uid), program: Some(program.to_owned()), cgroup_procs: None }
+    WorkloadSpec { uid: Some(uid), gid: Some(uid), program: Some(program.to_owned()), ..WorkloadSpec::default() }
 }
 
 #[tokio::test]
@@ -149,6 +149,36 @@ async fn a_held_caller_is_answered_when_its_entry_arrives() {
     until("the held caller", || agent.log().contains("the caller is held").then_some(())).await;
     agent.apply(&entry("orders", &by_uid(nix::unistd::geteuid().as_raw())));
     assert_eq!(early.hear().await.claim("sub"), "spiffe://example.org/orders");
+}
+
+#[tokio::test]
+async fn an_entry_that_is_deleted_while_its_caller_is_attested_grants_nothing() {
+    let agent = Agent::start(AgentSettings::default()).await;
+    let program = program(&agent, "program", "");
+    // A hole at its end, up to what is hashed at most: the program is the same, and long to read.
+    let grown = std::process::Command::new("truncate").args(["--size=1G"]).arg(&program).status();
+    assert!(grown.expect("truncate runs").success());
+    let digest = sha256(&program);
+    agent.apply(&entry("orders", &[format!("unix:sha256:{digest}")]));
+    let spec = WorkloadSpec { program: Some(program.clone()), ..WorkloadSpec::default() };
+    let mut workload = Workload::start(&agent.workload_socket(), &spec);
+    workload.say("fetch billing").await;
+    until("the agent to read the program", || reads(agent.pid(), &program).then_some(())).await;
+    agent.apply("");
+    assert_eq!(workload.hear().await.code(), "PermissionDenied", "the operator was told that the entry is gone");
+    assert!(agent.audit().iter().all(|record| record["outcome"] != "issued"), "{:?}", agent.audit());
+}
+
+/// Whether a process has a file open to read it (fdinfo: flags without `O_PATH`).
+fn reads(pid: u32, file: &Path) -> bool {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("our child").filter_map(Result::ok);
+    let of_file = descriptors.filter(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|path| path == file));
+    let mut flags = of_file.filter_map(|descriptor| {
+        let name = descriptor.file_name().into_string().ok()?;
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{name}")).ok()?;
+        u32::from_str_radix(info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim(), 8).ok()
+    });
+    flags.any(|flags| flags & 0o10_000_000 == 0)
 }
 
 #[tokio::test]

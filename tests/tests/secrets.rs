@@ -26,6 +26,14 @@ async fn t6_no_bearer_material_in_logs_audit_or_database() {
     assert!(!contains(&environment, signature.as_bytes()));
 }
 
+#[tokio::test]
+async fn t6_the_agent_leaves_no_core_dump() {
+    let agent = Agent::start(AgentSettings::default()).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", agent.pid())).expect("our child");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("proc(5)");
+    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "soft and hard limit: {core}");
+}
+
 /// Reads every file below `folder`; fails if one holds `secret`.
 fn search(folder: &Path, secret: &[u8], searched: &mut Vec<String>) {
     for file in std::fs::read_dir(folder).expect("our folder") {

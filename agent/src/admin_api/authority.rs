@@ -52,14 +52,14 @@ impl Authority for AuthorityService {
     async fn prepare(&self, request: Request<PrepareRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
         const EVENT: &str = "authority_prepare";
         let operator = Operator::of(&request)?;
-        self.journal.intends(operator, EVENT, "prepared", None)?;
+        self.journal.intends(operator, EVENT, "prepared", None).await?;
         self.answer(operator, EVENT, self.authority.prepare().await)
     }
 
     async fn activate(&self, request: Request<ActivateRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
         const EVENT: &str = "authority_activate";
         let operator = Operator::of(&request)?;
-        self.journal.intends(operator, EVENT, "activated", None)?;
+        self.journal.intends(operator, EVENT, "activated", None).await?;
         self.answer(operator, EVENT, self.authority.activate().await)
     }
 

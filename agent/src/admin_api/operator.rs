@@ -38,7 +38,7 @@ impl Journal {
     }
 
     /// Records that `event` is about to happen; it may happen only if this succeeds.
-    pub(super) fn intends(
+    pub(super) async fn intends(
         &self,
         operator: Operator,
         event: &'static str,
@@ -49,11 +49,11 @@ impl Journal {
         record.entry = entry.map(|entry| entry.id.to_string());
         record.spiffe_id = entry.map(|entry| entry.spiffe_id.to_string());
         let Operator { pid, uid } = operator;
-        self.audit.record(&record).map_err(|error| {
+        let entry = record.entry.clone();
+        self.audit.record(record).await.map_err(|error| {
             tracing::error!(%error, pid, uid, "{event} is refused: it cannot be recorded");
             Status::unavailable(format!("nothing was changed: {error}"))
         })?;
-        let entry = record.entry.as_deref();
         tracing::info!(entry, pid, uid, "an operator's {event}: {outcome}");
         Ok(())
     }
@@ -73,9 +73,7 @@ impl Journal {
         let Operator { pid, uid } = operator;
         tracing::warn!(refusal = reason, pid, uid, "an operator's {event}: {outcome}");
         let record = Record { reason: reason.to_owned(), ..self.record_of(operator, event, outcome) };
-        if let Err(error) = self.audit.record(&record) {
-            tracing::error!(%error, pid, uid, "cannot record that {event} was {outcome}");
-        }
+        self.audit.record_later(record);
     }
 
     fn record_of(&self, operator: Operator, event: &'static str, outcome: &'static str) -> Record {

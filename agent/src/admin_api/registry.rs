@@ -48,7 +48,7 @@ impl RegistryService {
     async fn apply_recorded(&self, operator: Operator, entries: Vec<Entry>, prune: bool) -> Result<Applied, Status> {
         let _changing = self.changing.lock().await;
         let planned = self.store.apply(entries.clone(), prune, true).await.map_err(|error| status::of_store(&error))?;
-        self.record(operator, &planned.changes)?;
+        self.record(operator, &planned.changes).await?;
         let applied = self.store.apply(entries, prune, false).await;
         applied.map_err(|error| {
             self.journal.failed(operator, "entry_apply", &error.to_string());
@@ -56,7 +56,7 @@ impl RegistryService {
         })
     }
 
-    fn record(&self, operator: Operator, changes: &[Change]) -> Result<(), Status> {
+    async fn record(&self, operator: Operator, changes: &[Change]) -> Result<(), Status> {
         for change in changes {
             let (event, outcome, entry) = match change {
                 Change::Created(entry) => ("entry_apply", "created", entry),
@@ -64,7 +64,7 @@ impl RegistryService {
                 Change::Deleted(entry) => ("entry_delete", "deleted", entry),
                 Change::Unchanged(_) => continue,
             };
-            self.journal.intends(operator, event, outcome, Some(entry))?;
+            self.journal.intends(operator, event, outcome, Some(entry)).await?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Registry for RegistryService {
         }
         let _changing = self.changing.lock().await;
         let planned = self.store.delete_planned(ids.clone()).await.map_err(|error| status::of_store(&error))?;
-        self.record(operator, &planned.changes)?;
+        self.record(operator, &planned.changes).await?;
         let deleted = self.store.delete(ids).await.map_err(|error| {
             self.journal.failed(operator, "entry_delete", &error.to_string());
             status::of_store(&error)

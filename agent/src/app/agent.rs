@@ -1,7 +1,7 @@
 //! `countersign agent`, wired: what the configuration means for each room.
 
-use super::AppError;
 use super::wiring::{self, Settings};
+use super::{AppError, forbid_core_dumps};
 use crate::admin_api::Access;
 use crate::attest;
 use crate::audit::Audit;
@@ -18,7 +18,12 @@ const STORE_FILE: &str = "countersign.redb";
 /// # Errors
 /// Why it cannot run.
 pub async fn run_agent(config: Config) -> Result<(), AppError> {
-    Box::pin(wiring::run(settings(config)?, || ())).await
+    forbid_core_dumps()?;
+    let path = config.data_dir.join(STORE_FILE);
+    Box::pin(wiring::run(settings(config)?, || ())).await.map_err(|error| match error {
+        AppError::Authority(source) => AppError::Database { path, source },
+        other => other,
+    })
 }
 
 fn settings(config: Config) -> Result<Settings, AppError> {

@@ -11,9 +11,9 @@ use countersign_common::entry::Entry;
 use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::Algorithm;
 
-use super::AppError;
 use super::entries_file::EntriesFile;
 use super::wiring::{self, Settings};
+use super::{AppError, forbid_core_dumps};
 use crate::admin_api::Access;
 use crate::attest;
 use crate::audit::Audit;
@@ -64,6 +64,7 @@ pub struct Example {
 /// # Errors
 /// Why it cannot run.
 pub async fn run_dev(options: DevOptions, ready: impl FnOnce(&DevReady)) -> Result<(), AppError> {
+    forbid_core_dumps()?;
     let folder = Folder::take(options.dir)?;
     let program = std::env::current_exe().map_err(AppError::system("cannot tell the path of this program"))?;
     let (entries_path, example) = match options.entries {
@@ -86,7 +87,11 @@ pub async fn run_dev(options: DevOptions, ready: impl FnOnce(&DevReady)) -> Resu
         example,
     };
     let settings = settings(&options.trust_domain, store.clone(), &told);
-    let following = tokio::spawn(file.follow(store));
+    let following = tokio::spawn(async move {
+        if let Err(error) = file.follow(store).await {
+            tracing::error!(target: "countersign::entries", "saved changes will not be applied: {error}");
+        }
+    });
     let ran = Box::pin(wiring::run(settings, || ready(&told))).await;
     following.abort();
     ran

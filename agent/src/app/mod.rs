@@ -16,9 +16,17 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    /// The authority's state.
+    /// The authority, where nothing is kept.
     #[error(transparent)]
     Authority(#[from] crate::authority::AuthorityError),
+    /// The authority's state in the database.
+    #[error("the database {}", path.display())]
+    Database {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the authority says about it.
+        source: crate::authority::AuthorityError,
+    },
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] crate::audit::AuditError),
@@ -51,6 +59,12 @@ pub enum AppError {
         /// What the kernel said.
         source: std::io::Error,
     },
+}
+
+/// Keeps keys and tokens out of core dumps, before there are any (getrlimit(2), `RLIMIT_CORE`).
+fn forbid_core_dumps() -> Result<(), AppError> {
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
+        .map_err(|errno| AppError::system("cannot forbid core dumps of the agent")(errno.into()))
 }
 
 impl AppError {

@@ -46,6 +46,8 @@ pub(super) struct Settings {
 const WORKLOAD_MODES: (u32, u32) = (0o666, 0o755);
 /// The admin socket is opened wide enough for a group; `admin_api` asks who it is all the same.
 const ADMIN_MODES: (u32, u32) = (0o660, 0o750);
+/// The largest request of the reflection service in bytes: the name of a file or a symbol.
+const MAX_REFLECTION_BYTES: usize = 4096;
 /// Operators are few.
 const ADMIN_CONNECTIONS: usize = 16;
 
@@ -81,8 +83,10 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let admin = admin_api::Admin { store, authority, audit, clock, access: settings.admin_access };
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
     let operators = listen(settings.admin_socket, ADMIN_MODES)?;
-    let options =
-        |max_connections| Options { max_connections, drain_limit: settings.drain_limit, ..Options::default() };
+    // A caller is held first and attested again then: it is answered by the story, not by a timer.
+    let request_limit = settings.hold + 2 * attest::LONGEST + Options::default().request_limit;
+    let drain_limit = settings.drain_limit;
+    let options = |max_connections| Options { max_connections, drain_limit, request_limit, ..Options::default() };
     let serving = async {
         tokio::try_join!(
             endpoint::serve(workload, workload_routes, options(settings.max_connections), drain.clone()),
@@ -124,9 +128,12 @@ async fn workload_routes(identity: Arc<Identity>) -> Result<(ServiceHealth, Rout
             .register_encoded_file_descriptor_set(proto::workload::DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let v1 = reflection().build_v1().map_err(AppError::Reflection)?;
+    let v1alpha = reflection().build_v1alpha().map_err(AppError::Reflection)?;
+    // Anybody may ask, and the transport keeps as much of a message as the service allows.
     let routes = Routes::new(health_service)
-        .add_service(reflection().build_v1().map_err(AppError::Reflection)?)
-        .add_service(reflection().build_v1alpha().map_err(AppError::Reflection)?);
+        .add_service(v1.max_decoding_message_size(MAX_REFLECTION_BYTES))
+        .add_service(v1alpha.max_decoding_message_size(MAX_REFLECTION_BYTES));
     Ok((health, workload_api::routes(identity, routes)))
 }
 

@@ -30,7 +30,7 @@ use crate::peer::{Evidence, FileIdentity};
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// How long a caller may wait for a digest, the time in the queue included.
-const DIGEST_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const DIGEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long ago a file must have been changed for its change time to tell it from the next
 /// state of the file, in seconds: far above the tick of any kernel.

@@ -38,6 +38,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use countersign_common::clock::Clock;
 use countersign_common::selector::{Selector, SelectorKind};
@@ -57,6 +58,11 @@ const QUESTIONS: usize = 256;
 
 /// How many questions may be open for the peers of one uid.
 const QUESTIONS_PER_USER: usize = 8;
+
+/// How long an attestation may take: the answers of the attestors that wait for somebody, one
+/// after another.
+pub const LONGEST: Duration =
+    Duration::from_secs(2 * unix::ANSWER_LIMIT.as_secs() + image_hash::DIGEST_LIMIT.as_secs());
 
 /// Why there is no attestation.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use super::{AttestorError, Cost, WorkloadAttestor, selector};
 use crate::peer::Evidence;
 
 /// How long the user database or a file system may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// `unix:uid`, `unix:gid`, `unix:supplementary_gid`: the effective ids, by which the kernel
 /// decides what the process may do. Where a set-uid program runs they are the program's.

@@ -11,15 +11,28 @@ mod terminal;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use file::AuditFile;
 pub use record::{Caller, Record, Stages};
 
+/// How long one record may take, the wait for those before it included.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many records of callers that went away may wait; more are left to the log.
+const MAX_LEFT: usize = 1024;
+
 /// Where records go.
 #[derive(Debug)]
 pub struct Audit {
-    sink: Sink,
+    sink: Arc<Sink>,
+    /// One writes at a time, so that a disk that hangs keeps one thread and no more.
+    turn: Arc<Semaphore>,
+    left: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -53,6 +66,12 @@ pub enum AuditError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The disk does not answer.
+    #[error("the audit record was not written within {WRITE_LIMIT:?}; nothing is issued until the disk answers")]
+    Late,
+    /// The writing thread is gone: the agent is stopping.
+    #[error("the audit record was given up; the agent is stopping")]
+    GivenUp,
     /// The record has no JSON form.
     #[error("cannot encode the audit record: {source}; nothing is issued for this request")]
     Encode {
@@ -73,31 +92,68 @@ impl Audit {
     /// The file can be neither opened nor created. A symbolic link is refused.
     pub fn to_file(path: impl Into<PathBuf>, max_bytes: u64, keep: u32) -> Result<Self, AuditError> {
         let file = AuditFile::open(path.into(), max_bytes, keep)?;
-        Ok(Self { sink: Sink::File(Mutex::new(file)) })
+        Ok(Self::new(Sink::File(Mutex::new(file))))
     }
 
     /// One short line per decision for a person to read, in colour if that person is at a terminal
     /// and has not set `NO_COLOR`.
     pub fn to_stderr() -> Self {
-        Self { sink: Sink::Stderr { colour: terminal::takes_colour() } }
+        Self::new(Sink::Stderr { colour: terminal::takes_colour() })
+    }
+
+    fn new(sink: Sink) -> Self {
+        let (turn, left) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(MAX_LEFT)));
+        Self { sink: Arc::new(sink), turn, left }
     }
 
     /// Writes one record; returns when the kernel has it. It is not forced to the disk: a power cut
     /// may lose the last lines, the death of this process loses none.
     ///
-    /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
+    /// A write takes as long as the disk does, which any local user can keep busy: it is done on
+    /// a thread of its own, while others are served. Given up, it may still be written later.
     ///
     /// # Errors
-    /// The record was not written; the decision must not take effect.
-    pub fn record(&self, record: &Record) -> Result<(), AuditError> {
-        match &self.sink {
-            Sink::File(file) => {
+    /// The record was not written, or not in time; the decision must not take effect.
+    pub async fn record(&self, record: Record) -> Result<(), AuditError> {
+        let written = async {
+            let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| AuditError::GivenUp)?;
+            let sink = Arc::clone(&self.sink);
+            let write = move || {
+                let _turn = turn;
+                sink.write(&record)
+            };
+            tokio::task::spawn_blocking(write).await.unwrap_or(Err(AuditError::GivenUp))
+        };
+        tokio::time::timeout(WRITE_LIMIT, written).await.unwrap_or(Err(AuditError::Late))
+    }
+
+    /// Writes a record that nobody waits for, of a caller that went away.
+    pub fn record_later(self: &Arc<Self>, record: Record) {
+        let (Ok(runtime), Ok(place)) = (Handle::try_current(), Arc::clone(&self.left).try_acquire_owned()) else {
+            tracing::error!(pid = record.caller.pid, "a record that nobody waits for could not be written");
+            return;
+        };
+        let audit = Arc::clone(self);
+        runtime.spawn(async move {
+            let _place = place;
+            if let Err(error) = audit.record(record).await {
+                tracing::error!(%error, "a record that nobody waits for could not be written");
+            }
+        });
+    }
+}
+
+impl Sink {
+    /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
+    fn write(&self, record: &Record) -> Result<(), AuditError> {
+        match self {
+            Self::File(file) => {
                 let line = line::json(record).map_err(|source| AuditError::Encode { source })?;
                 // A thread that panicked while it held the lock leaves at worst an unfinished
                 // line, which the next append looks for.
                 file.lock().unwrap_or_else(PoisonError::into_inner).append(&line)
             }
-            Sink::Stderr { colour } => terminal::write(record, *colour),
+            Self::Stderr { colour } => terminal::write(record, *colour),
         }
     }
 }

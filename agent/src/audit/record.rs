@@ -18,8 +18,9 @@ pub struct Record {
     pub time: String,
     /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, ...
     pub event: &'static str,
-    /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `valid`, `invalid`;
-    /// for changes by operators `created`, `updated`, `deleted`, `prepared`, `activated`, `failed`.
+    /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `ended` (a stream, by the
+    /// agent), `valid`, `invalid`; for changes by operators `created`, `updated`, `deleted`,
+    /// `prepared`, `activated`, `failed`.
     pub outcome: &'static str,
     /// Why, for operators; empty when issued.
     #[serde(skip_serializing_if = "String::is_empty", serialize_with = "line::text")]

@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use countersign_common::proto::admin::ShowBundleRequest;
 use countersign_common::proto::admin::authority_client::AuthorityClient;
 use countersign_common::proto::workload::JwtBundlesRequest;
+use countersign_common::untrusted::inert_lines;
 use tonic::Code;
 
 use super::admin_socket::AdminSocket;
@@ -57,7 +58,7 @@ pub(super) async fn run(BundleCommand::Show(show): BundleCommand) -> Result<Outc
         Format::Jwks => show.jwks().await?,
         Format::Spiffe => show.spiffe().await?,
     };
-    writeln!(stdout(), "{}", document.trim_end()).map_err(CliError::output)?;
+    writeln!(stdout(), "{}", inert_lines(document.trim_end())).map_err(CliError::output)?;
     Ok(Outcome::Done)
 }
 

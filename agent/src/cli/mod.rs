@@ -14,8 +14,10 @@ mod workload_socket;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use outcome::{CliError, Outcome};
 
@@ -63,7 +65,11 @@ pub fn run() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| CliError::refused(format!("cannot start: {error}")))
-        .and_then(|runtime| runtime.block_on(run_command(arguments.command)));
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run_command(arguments.command));
+            end(runtime);
+            outcome
+        });
     match outcome {
         Ok(outcome) => outcome.into(),
         Err(error) => {
@@ -72,6 +78,12 @@ pub fn run() -> ExitCode {
             error.outcome().into()
         }
     }
+}
+
+/// Ends without waiting for threads that wait for somebody else: the user database, or a file
+/// system that a workload keeps from answering, must not keep the agent from stopping.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(Duration::from_millis(100));
 }
 
 async fn run_command(command: Command) -> Result<Outcome, CliError> {
@@ -95,6 +107,25 @@ mod tests {
     #[test]
     fn the_command_line_is_whole() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_somebody_else_does_not_keep_the_program() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let (started, begins) = std::sync::mpsc::channel();
+        let (somebody, answers) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || {
+            started.send(()).unwrap();
+            let _ = answers.recv();
+        });
+        begins.recv().unwrap();
+        let (ended, ends) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            end(runtime);
+            ended.send(()).unwrap();
+        });
+        assert!(ends.recv_timeout(Duration::from_secs(30)).is_ok());
+        drop(somebody);
     }
 
     /// Every command that does something shows how it is used.

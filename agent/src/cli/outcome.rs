@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use countersign_common::untrusted::inert_lines;
 use tonic::{Code, Status};
 
 /// How a command ended; each is one exit code.
@@ -32,9 +33,10 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Why a command was not done.
+/// Why a command was not done. What it prints may repeat words of a file under review, or of
+/// whoever answers at a socket.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", inert_lines(message))]
 pub(super) struct CliError {
     outcome: Outcome,
     message: String,
@@ -123,5 +125,26 @@ mod tests {
         assert_eq!(said(Status::unavailable("not now")), Outcome::Unreachable);
         let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         assert_eq!(said(Status::from_error(Box::new(broken))), Outcome::Unreachable);
+    }
+
+    #[test]
+    fn an_error_says_what_is_behind_it_once() {
+        let io = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let source = crate::authority::AuthorityError::Load(crate::store::StoreError::Directory {
+            path: "/data".into(),
+            source: io,
+        });
+        let error = crate::app::AppError::Database { path: "/data/db".into(), source };
+        assert_eq!(
+            CliError::caused_by(&error).to_string(),
+            "the database /data/db: cannot read the authority's state from the store: the database's directory /data \
+             cannot be used: entity not found; create it, owned by the agent's user, mode 0700"
+        );
+    }
+
+    #[test]
+    fn an_error_does_not_command_the_terminal() {
+        let said = CliError::from_status(&Status::permission_denied("two\nlines \u{1b}[2J\u{9b}2J"));
+        assert_eq!(said.to_string(), "two\nlines \\u001b[2J\\u009b2J");
     }
 }

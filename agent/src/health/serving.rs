@@ -4,6 +4,9 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
 
+/// The largest request in bytes: the name of a service.
+const MAX_REQUEST_BYTES: usize = 1024;
+
 /// Sets what probes are told. The gRPC service that answers them is the other half of
 /// [`service_health`].
 #[derive(Clone, Debug)]
@@ -18,7 +21,7 @@ pub async fn service_health(services: &'static [&'static str]) -> (ServiceHealth
     let (reporter, service) = tonic_health::server::health_reporter();
     let health = ServiceHealth { reporter, services };
     health.draining().await;
-    (health, service)
+    (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
 }
 
 impl ServiceHealth {

@@ -107,10 +107,9 @@ impl Account {
     }
 
     /// Records each SVID. If one record cannot be written, nothing is issued.
-    pub(super) fn issued(mut self, issued: &[(IssuedJwt, Terms)]) -> Result<(), Refusal> {
-        self.told = true;
+    pub(super) async fn issued(mut self, issued: &[(IssuedJwt, Terms)]) -> Result<(), Refusal> {
         for (IssuedJwt { svid, .. }, terms) in issued {
-            self.audit.record(&Record {
+            let record = Record {
                 time: self.clock.now().to_string(),
                 outcome: "issued",
                 entry: Some(terms.entry.to_string()),
@@ -119,21 +118,25 @@ impl Account {
                 expires: Some(svid.claims.exp.to_string()),
                 reused: terms.reused,
                 ..self.record.clone()
-            })?;
+            };
+            let written = self.audit.record(record).await;
+            // Only now: a caller that goes away while this is written is recorded as gone.
+            self.told = true;
+            written?;
         }
         Ok(())
     }
 
     /// Records that something other than an SVID was given or said.
-    pub(super) fn answered(mut self, outcome: &'static str) -> Result<(), Refusal> {
-        Ok(self.conclude(outcome)?)
+    pub(super) async fn answered(mut self, outcome: &'static str) -> Result<(), Refusal> {
+        Ok(self.conclude(outcome).await?)
     }
 
-    fn conclude(&mut self, outcome: &'static str) -> Result<(), AuditError> {
+    async fn conclude(&mut self, outcome: &'static str) -> Result<(), AuditError> {
+        let record = Record { time: self.clock.now().to_string(), outcome, ..self.record.clone() };
+        let written = self.audit.record(record).await;
         self.told = true;
-        self.record.time = self.clock.now().to_string();
-        self.record.outcome = outcome;
-        self.audit.record(&self.record)
+        written
     }
 
     /// Notes about which token the account is.
@@ -149,9 +152,18 @@ impl Account {
 
     /// Records a refusal and gives it back. A refusal stands even if its record cannot
     /// be written: that is logged, and failing closed is what a refusal does anyway.
-    pub(super) fn refused(mut self, refusal: Refusal) -> Refusal {
+    pub(super) async fn refused(self, refusal: Refusal) -> Refusal {
+        self.denied("refused", refusal).await
+    }
+
+    /// The same for what was given before and is given no more.
+    pub(super) async fn ended(self, refusal: Refusal) -> Refusal {
+        self.denied("ended", refusal).await
+    }
+
+    async fn denied(mut self, outcome: &'static str, refusal: Refusal) -> Refusal {
         self.record.reason = refusal.to_string();
-        if let Err(error) = self.conclude("refused") {
+        if let Err(error) = self.conclude(outcome).await {
             tracing::error!(%error, %refusal, "a refusal could not be recorded");
         }
         refusal
@@ -164,10 +176,9 @@ impl Drop for Account {
         if self.told {
             return;
         }
-        self.record.reason = "the caller went away before it was answered".to_owned();
-        if let Err(error) = self.conclude("abandoned") {
-            tracing::error!(%error, "an abandoned request could not be recorded");
-        }
+        let reason = "the caller went away before it was answered".to_owned();
+        let time = self.clock.now().to_string();
+        self.audit.record_later(Record { time, outcome: "abandoned", reason, ..self.record.clone() });
     }
 }
 

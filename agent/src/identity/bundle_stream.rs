@@ -4,16 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_common::bundle::Bundle;
+use countersign_common::clock::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::account::Account;
 use super::{Identity, Refusal};
+use crate::attest::{AttestError, Attestation};
 use crate::peer::Peer;
 use crate::registry::Snapshot;
 
 /// Bundles as they change; a refusal is the last item.
 pub type BundleStream = ReceiverStream<Result<Arc<Bundle>, Refusal>>;
+
+/// How long a client may take to read a message before its stream is ended.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// The longest sleep until an entry expires. Timers stand still while the machine is
+/// suspended, and the clock may be set: it is looked at again and again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What event the audit record names.
+const EVENT: &str = "jwt_bundles";
 
 /// One open stream: whom it serves, what it watches, what it said last.
 struct OpenStream {
@@ -21,8 +34,17 @@ struct OpenStream {
     peer: Arc<Peer>,
     bundle: watch::Receiver<Arc<Bundle>>,
     registry: watch::Receiver<Arc<Snapshot>>,
+    entitlement: Entitlement,
     sent: Option<Arc<Bundle>>,
     sender: mpsc::Sender<Result<Arc<Bundle>, Refusal>>,
+}
+
+/// What a stream rests on.
+struct Entitlement {
+    /// The process as it was when it opened the stream.
+    attestation: Attestation,
+    /// When the first of its entries expires, if one does.
+    until: Option<Timestamp>,
 }
 
 impl Identity {
@@ -34,24 +56,21 @@ impl Identity {
     pub async fn watch_bundle(self: &Arc<Self>, peer: &Arc<Peer>) -> Result<BundleStream, Refusal> {
         let bundle = self.authority.bundle();
         let mut registry = self.registry.clone();
-        // Marked as seen before the caller is matched, so that no change in between is lost.
-        registry.mark_unchanged();
-        self.entitled_to_bundle(peer, self.hold).await?;
+        let mut account = Account::open(self, EVENT, peer, &[], None);
+        let entitlement = match self.attest_and_match(peer, &mut registry, self.hold, &mut account).await {
+            Ok((attestation, entries)) => {
+                let until = entries.iter().filter_map(|entry| entry.expires).min().map(|day| day.begins());
+                Entitlement { attestation, until }
+            }
+            Err(refusal) => return Err(account.refused(refusal).await),
+        };
+        account.answered("served").await?;
         // One message at a time: a client that does not read holds back one bundle, no more.
         let (sender, receiver) = mpsc::channel(1);
-        let stream =
-            OpenStream { identity: Arc::clone(self), peer: Arc::clone(peer), bundle, registry, sent: None, sender };
+        let (identity, peer) = (Arc::clone(self), Arc::clone(peer));
+        let stream = OpenStream { identity, peer, bundle, registry, entitlement, sent: None, sender };
         tokio::spawn(stream.run());
         Ok(ReceiverStream::new(receiver))
-    }
-
-    /// Attests and matches, and records the answer.
-    async fn entitled_to_bundle(&self, peer: &Arc<Peer>, hold: Duration) -> Result<(), Refusal> {
-        let mut account = Account::open(self, "jwt_bundles", peer, &[], None);
-        match self.attest_and_match(peer, hold, &mut account).await {
-            Ok(_) => account.answered("served"),
-            Err(refusal) => Err(account.refused(refusal)),
-        }
     }
 }
 
@@ -69,9 +88,7 @@ impl OpenStream {
             if let Err(refusal) = self.woken().await {
                 break refusal;
             }
-            self.registry.mark_unchanged();
-            // Nobody is held here: who lost the entitlement hears of it at once.
-            if let Err(refusal) = self.identity.entitled_to_bundle(&self.peer, Duration::ZERO).await {
+            if let Err(refusal) = self.attest_anew().await {
                 break refusal;
             }
         };
@@ -80,21 +97,53 @@ impl OpenStream {
         let _ = self.sender.try_send(Err(refusal));
     }
 
-    /// Returns when bundle or entries changed.
+    /// Whether the caller is still entitled, and still the process that opened the stream:
+    /// another program in its place has to ask for itself. Nobody is held here: who lost the
+    /// entitlement hears of it at once.
+    async fn attest_anew(&mut self) -> Result<(), Refusal> {
+        let mut account = Account::open(&self.identity, EVENT, &self.peer, &[], None);
+        let matching = self.identity.attest_and_match(&self.peer, &mut self.registry, Duration::ZERO, &mut account);
+        let matched = matching.await.and_then(|(_, entries)| {
+            self.entitlement.attestation.recheck().map_err(AttestError::from)?;
+            Ok(entries)
+        });
+        match matched {
+            Ok(entries) => {
+                self.entitlement.until = entries.iter().filter_map(|entry| entry.expires).min().map(|day| day.begins());
+                account.answered("served").await
+            }
+            Err(refusal) => Err(account.refused(refusal).await),
+        }
+    }
+
+    /// Returns when bundle or entries changed, or an entry expired.
     async fn woken(&mut self) -> Result<(), Refusal> {
         tokio::select! {
             changed = self.bundle.changed() => changed.map_err(|_| Refusal::Stopping),
             changed = self.registry.changed() => changed.map_err(|_| Refusal::Stopping),
+            () = expired(&self.identity, self.entitlement.until) => Ok(()),
             refusal = ended(&self.identity, &self.peer, &self.sender) => Err(refusal),
         }
     }
 
-    /// Waits for the client to take the bundle, but not longer than its process lives.
+    /// Waits for the client to take the bundle, but not for ever, and not longer than its
+    /// process lives.
     async fn send(&self, bundle: Arc<Bundle>) -> Result<(), Refusal> {
         tokio::select! {
-            sent = self.sender.send(Ok(bundle)) => sent.map_err(|_| Refusal::Exited),
+            sent = timeout(READ_LIMIT, self.sender.send(Ok(bundle))) => match sent {
+                Ok(sent) => sent.map_err(|_| Refusal::Exited),
+                Err(_) => Err(told(&self.identity, &self.peer, Refusal::NotRead).await),
+            },
             refusal = ended(&self.identity, &self.peer, &self.sender) => Err(refusal),
         }
+    }
+}
+
+/// Waits for the time to come, by the clock that decides about entries; for ever if there is none.
+async fn expired(identity: &Identity, until: Option<Timestamp>) {
+    let Some(until) = until else { return std::future::pending().await };
+    while identity.clock.now() < until {
+        sleep(identity.clock.now().until(until).min(LONGEST_PAUSE)).await;
     }
 }
 
@@ -102,8 +151,13 @@ impl OpenStream {
 /// still holds the connection.
 async fn ended(identity: &Identity, peer: &Peer, sender: &mpsc::Sender<Result<Arc<Bundle>, Refusal>>) -> Refusal {
     tokio::select! {
-        () = peer.exited() => Refusal::Exited,
+        () = peer.exited() => told(identity, peer, Refusal::Exited).await,
         () = identity.drain.requested() => Refusal::Stopping,
         () = sender.closed() => Refusal::Exited,
     }
+}
+
+/// Records that the agent ends a stream, and why.
+async fn told(identity: &Identity, peer: &Peer, refusal: Refusal) -> Refusal {
+    Account::open(identity, EVENT, peer, &[], None).ended(refusal).await
 }

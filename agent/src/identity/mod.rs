@@ -83,16 +83,16 @@ impl Identity {
         let issued = self.tell_jwt_story(peer, request, &mut account).await;
         match issued {
             Ok(issued) => {
-                account.issued(&issued)?;
+                account.issued(&issued).await?;
                 Ok(issued.into_iter().map(|(issued, _)| issued).collect())
             }
-            Err(refusal) => Err(account.refused(refusal)),
+            Err(refusal) => Err(account.refused(refusal).await),
         }
     }
 
     /// Records a request that was refused for its form, before anybody was attested.
-    pub fn record_malformed(&self, event: &'static str, peer: &Peer, reason: String) {
-        Account::open(self, event, peer, &[], None).refused(Refusal::Malformed(reason));
+    pub async fn record_malformed(&self, event: &'static str, peer: &Peer, reason: String) {
+        Account::open(self, event, peer, &[], None).refused(Refusal::Malformed(reason)).await;
     }
 
     async fn tell_jwt_story(
@@ -101,24 +101,35 @@ impl Identity {
         request: &JwtRequest,
         account: &mut Account,
     ) -> Result<Vec<(IssuedJwt, account::Terms)>, Refusal> {
-        let (attestation, entries) = self.attest_and_match(peer, self.hold, account).await?;
-        let grants = account.time(Stage::Authorize, || self.authorize(&attestation, &entries, request))?;
-        let issued = self.issue(grants, account).await?;
-        self.forget_at_exit(peer, &attestation);
-        // Signing takes time too. A process that is gone by now gets nothing.
-        peer.is_alive().then_some(issued).ok_or(Refusal::Exited)
+        loop {
+            let (attestation, entries) =
+                self.attest_and_match(peer, &mut self.registry.clone(), self.hold, account).await?;
+            let grants = account.time(Stage::Authorize, || self.authorize(&attestation, &entries, request))?;
+            self.forget_at_exit(peer, &attestation);
+            let issued = self.issue(&grants, account).await?;
+            // All this takes time. A process that is gone by now gets nothing.
+            if !peer.is_alive() {
+                return Err(Refusal::Exited);
+            }
+            // Nor does one whose entry is gone, of which an operator was told already.
+            let registry = self.registry.borrow();
+            if grants.iter().all(|(_, entry)| registry.holds(entry)) {
+                return Ok(issued);
+            }
+        }
     }
 
     /// Attests `peer` and matches it to entries. Who matches none yet is held for a
     /// bounded time and attested again whenever the entries change: the process that is
-    /// answered is the one that was looked at last.
+    /// answered is the one that was looked at last. Afterwards `registry` has seen the
+    /// entries that decided.
     async fn attest_and_match(
         &self,
         peer: &Arc<Peer>,
+        registry: &mut watch::Receiver<Arc<Snapshot>>,
         hold: Duration,
         account: &mut Account,
     ) -> Result<(Attestation, Vec<Arc<Entry>>), Refusal> {
-        let mut registry = self.registry.clone();
         let deadline = Instant::now() + hold;
         loop {
             let snapshot = Arc::clone(&registry.borrow_and_update());
@@ -174,12 +185,12 @@ impl Identity {
 
     async fn issue(
         &self,
-        grants: Vec<(Grant, Arc<Entry>)>,
+        grants: &[(Grant, Arc<Entry>)],
         account: &mut Account,
     ) -> Result<Vec<(IssuedJwt, account::Terms)>, Refusal> {
         let mut issued: Vec<(IssuedJwt, account::Terms)> = Vec::with_capacity(grants.len());
         for (grant, entry) in grants {
-            let cached = account.time_async(Stage::Issue, self.tokens.get(&grant, self.clock.now())).await?;
+            let cached = account.time_async(Stage::Issue, self.tokens.get(grant, || self.clock.now())).await?;
             // A hint tells identities apart, so no two in one answer share one (section 6.2.1).
             let hint =
                 entry.hint.clone().filter(|hint| issued.iter().all(|(other, _)| other.hint.as_ref() != Some(hint)));
@@ -193,13 +204,16 @@ impl Identity {
     /// the instance cannot be mistaken for a later process of the same pid.
     fn forget_at_exit(&self, peer: &Arc<Peer>, attestation: &Attestation) {
         let instance = attestation.instance().clone();
-        if !self.tokens.begin_watch(&instance) {
-            return;
-        }
-        let (tokens, peer) = (Arc::clone(&self.tokens), Arc::clone(peer));
-        tokio::spawn(async move {
-            peer.exited().await;
-            tokens.forget(&instance);
+        self.tokens.watch(attestation.instance(), || {
+            let (tokens, peer) = (Arc::clone(&self.tokens), Arc::clone(peer));
+            let watching = tokio::spawn(async move {
+                peer.exited().await;
+                tokens.forget(&instance);
+            });
+            watching.abort_handle()
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

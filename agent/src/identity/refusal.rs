@@ -47,6 +47,9 @@ pub enum Refusal {
     /// The process exited while it was being served.
     #[error("the process exited before it was answered")]
     Exited,
+    /// The client left a message of a stream unread.
+    #[error("the client does not read its stream")]
+    NotRead,
     /// The agent stops; streams end so that clients connect to the next one.
     #[error("the agent is stopping")]
     Stopping,
@@ -78,7 +81,9 @@ impl Refusal {
             Self::Malformed(_) | Self::NoEntry | Self::OtherIdentity { .. } | Self::Policy(_) | Self::Exited => {
                 Fault::Caller
             }
-            Self::Undecided { .. } | Self::Stopping | Self::Authority(_) | Self::Audit(_) => Fault::Agent,
+            Self::Undecided { .. } | Self::NotRead | Self::Stopping | Self::Authority(_) | Self::Audit(_) => {
+                Fault::Agent
+            }
         }
     }
 

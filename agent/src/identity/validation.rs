@@ -27,7 +27,7 @@ impl Identity {
     ///
     /// # Errors
     /// The check that failed, or that the answer could not be recorded.
-    pub fn validate_jwt_svid(
+    pub async fn validate_jwt_svid(
         &self,
         peer: &Arc<Peer>,
         audience: &str,
@@ -41,11 +41,11 @@ impl Identity {
         match &checked {
             Ok(valid) => {
                 account.about_token(&valid.spiffe_id, valid.claims.get("jti").and_then(serde_json::Value::as_str));
-                account.answered("valid")?;
+                account.answered("valid").await?;
             }
             Err(error) => {
                 account.because(error.to_string());
-                account.answered("invalid")?;
+                account.answered("invalid").await?;
             }
         }
         Ok(checked?)

@@ -224,4 +224,10 @@ impl Grant {
         self.instance.pid = pid;
         self
     }
+
+    /// The same for a process that runs another image.
+    pub(crate) fn of_image(mut self, ino: u64) -> Self {
+        self.instance.executable.ino = ino;
+        self
+    }
 }

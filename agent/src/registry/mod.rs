@@ -70,6 +70,12 @@ impl Snapshot {
         self.revision
     }
 
+    /// Whether this very entry, with these terms, is one of the entries.
+    pub fn holds(&self, entry: &Entry) -> bool {
+        let filed = entry.selectors.iter().filter_map(|selector| self.by_pivot.get(selector)).flatten();
+        filed.into_iter().any(|other| **other == *entry)
+    }
+
     /// Which kinds outside `told` are worth finding out: those of entries whose selectors
     /// of kinds in `told` all hold. Keeps the hash of a binary uncomputed until an entry turns on it.
     ///

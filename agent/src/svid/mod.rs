@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use countersign_common::clock::Timestamp;
 use countersign_common::svid::jwt::JwtSvid;
+use tokio::task::AbortHandle;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::peer::ProcessInstance;
@@ -48,12 +49,16 @@ impl JwtCache {
     /// its life, else a new one. If no new one can be had, the old one serves until it
     /// expires; an expired one never does.
     ///
+    /// `now` is asked after each wait: for another caller's signature, or for one that fails,
+    /// a token may have to wait until it has expired.
+    ///
     /// # Errors
     /// The authority did not sign, and there is no valid token.
-    pub async fn get(&self, grant: &Grant, now: Timestamp) -> Result<Cached, AuthorityError> {
+    pub async fn get(&self, grant: &Grant, now: impl Fn() -> Timestamp) -> Result<Cached, AuthorityError> {
         let slot = self.slots.of(grant);
         let mut token = slot.lock().await;
-        if let Some(svid) = token.as_ref().filter(|svid| is_fresh(svid, now)) {
+        let asked = now();
+        if let Some(svid) = token.as_ref().filter(|svid| is_fresh(svid, asked)) {
             return Ok(Cached { svid: Arc::clone(svid), reused: true });
         }
         match self.authority.sign_jwt(grant).await {
@@ -62,20 +67,20 @@ impl JwtCache {
                 *token = Some(Arc::clone(&svid));
                 Ok(Cached { svid, reused: false })
             }
-            Err(error) => match token.as_ref().filter(|svid| is_valid(svid, now)) {
-                Some(svid) => {
+            Err(error) => match (token.as_ref(), now()) {
+                (Some(svid), now) if is_valid(svid, now) => {
                     tracing::warn!(%error, jti = %svid.claims.jti, "renewal failed, serving the token that is still valid");
                     Ok(Cached { svid: Arc::clone(svid), reused: true })
                 }
-                None => Err(error),
+                _ => Err(error),
             },
         }
     }
 
-    /// Whether the caller should now watch for the exit of this process: true once for
-    /// each instance that is remembered.
-    pub fn begin_watch(&self, instance: &ProcessInstance) -> bool {
-        self.slots.begin_watch(instance)
+    /// Has `begin` start a watch for the exit of this process, unless there is one. It is
+    /// aborted when the process is forgotten.
+    pub fn watch(&self, instance: &ProcessInstance, begin: impl FnOnce() -> AbortHandle) {
+        self.slots.watch(instance, begin);
     }
 
     /// Drops every token of a process that is gone.

@@ -1,15 +1,18 @@
-//! Which slot belongs to which grant, bounded in instances and in tokens per instance.
+//! Which slot belongs to which grant, bounded in processes and in tokens per process.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_common::svid::jwt::JwtSvid;
+use tokio::task::AbortHandle;
 
 use crate::peer::ProcessInstance;
 use crate::policy::Grant;
 
 /// How many processes are remembered at once; beyond it the one that came first is forgotten.
-pub const MAX_INSTANCES: usize = 16_384;
+/// Each costs a pidfd for as long as it is remembered, so this is well below the descriptors
+/// that the agent has.
+pub const MAX_INSTANCES: usize = 4096;
 
 /// How many tokens one process may have remembered; beyond it its oldest is forgotten.
 /// A process that asks for ever new audiences pays with its own tokens only.
@@ -25,33 +28,35 @@ pub(super) struct Slots {
 
 #[derive(Default)]
 struct Inner {
-    tokens: HashMap<ProcessInstance, Tokens>,
+    /// By pid: a process runs one program at a time, and what it ran before it cannot ask again.
+    tokens: HashMap<i32, Tokens>,
     /// Instances in the order in which they came; may still name forgotten ones.
     arrivals: VecDeque<ProcessInstance>,
 }
 
 /// What is remembered of one process.
-#[derive(Default)]
 struct Tokens {
+    instance: ProcessInstance,
     /// Oldest first. So few that a scan beats a map.
     slots: VecDeque<(Grant, Slot)>,
-    /// Whether somebody waits for the exit of the process.
-    watched: bool,
+    watch: Option<Watch>,
+}
+
+/// Somebody who waits for the exit of the process, and stops when there is nothing left to forget:
+/// it holds a descriptor, and the process may live for ever.
+struct Watch(AbortHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Slots {
     /// The slot of `grant`, made if it is new.
     pub(super) fn of(&self, grant: &Grant) -> Slot {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let tokens = match inner.tokens.get_mut(grant.instance()) {
-            Some(tokens) => tokens,
-            None => {
-                make_room(inner);
-                inner.arrivals.push_back(grant.instance().clone());
-                inner.tokens.entry(grant.instance().clone()).or_default()
-            }
-        };
+        let tokens = inner.tokens_of(grant.instance());
         if let Some((_, slot)) = tokens.slots.iter().find(|(known, _)| known == grant) {
             return Arc::clone(slot);
         }
@@ -63,12 +68,16 @@ impl Slots {
         slot
     }
 
-    pub(super) fn begin_watch(&self, instance: &ProcessInstance) -> bool {
-        self.lock().tokens.get_mut(instance).is_some_and(|tokens| !std::mem::replace(&mut tokens.watched, true))
+    pub(super) fn watch(&self, instance: &ProcessInstance, begin: impl FnOnce() -> AbortHandle) {
+        let mut inner = self.lock();
+        inner.tokens_of(instance).watch.get_or_insert_with(|| Watch(begin()));
     }
 
     pub(super) fn forget(&self, instance: &ProcessInstance) {
-        self.lock().tokens.remove(instance);
+        let mut inner = self.lock();
+        if inner.remembers(instance) {
+            inner.tokens.remove(&instance.pid);
+        }
     }
 
     /// A panic elsewhere leaves the map whole: each change of it is one call.
@@ -77,13 +86,33 @@ impl Slots {
     }
 }
 
-/// Keeps both the map and the queue of arrivals within their bounds.
-fn make_room(inner: &mut Inner) {
-    while inner.tokens.len() >= MAX_INSTANCES {
-        let Some(first) = inner.arrivals.pop_front() else { break };
-        inner.tokens.remove(&first);
+impl Inner {
+    fn remembers(&self, instance: &ProcessInstance) -> bool {
+        self.tokens.get(&instance.pid).is_some_and(|tokens| tokens.instance == *instance)
     }
-    if inner.arrivals.len() >= 2 * MAX_INSTANCES {
-        inner.arrivals.retain(|instance| inner.tokens.contains_key(instance));
+
+    /// The tokens of this instance; those of another one with its pid are forgotten.
+    fn tokens_of(&mut self, instance: &ProcessInstance) -> &mut Tokens {
+        if !self.remembers(instance) {
+            self.tokens.remove(&instance.pid);
+            self.make_room();
+            self.arrivals.push_back(instance.clone());
+        }
+        let new = || Tokens { instance: instance.clone(), slots: VecDeque::new(), watch: None };
+        self.tokens.entry(instance.pid).or_insert_with(new)
+    }
+
+    /// Keeps both the map and the queue of arrivals within their bounds.
+    fn make_room(&mut self) {
+        while self.tokens.len() >= MAX_INSTANCES {
+            let Some(first) = self.arrivals.pop_front() else { break };
+            if self.remembers(&first) {
+                self.tokens.remove(&first.pid);
+            }
+        }
+        if self.arrivals.len() >= 2 * MAX_INSTANCES {
+            let tokens = &self.tokens;
+            self.arrivals.retain(|came| tokens.get(&came.pid).is_some_and(|tokens| tokens.instance == *came));
+        }
     }
 }

@@ -21,6 +21,8 @@ struct Numbering {
     now: Mutex<u64>,
     signed: AtomicU64,
     fails: AtomicBool,
+    /// How long a signature takes, in seconds.
+    takes: AtomicU64,
 }
 
 #[async_trait]
@@ -40,6 +42,7 @@ impl Authority for Numbering {
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError> {
         // Others get a turn, as they do while a real signature is made.
         tokio::task::yield_now().await;
+        *self.now.lock().unwrap() += self.takes.load(Ordering::Relaxed);
         if self.fails.load(Ordering::Relaxed) {
             return Err(AuthorityError::NoActiveKey);
         }
@@ -70,7 +73,8 @@ fn grant(pid: i32, audience: &str) -> Grant {
 
 async fn jti(cache: &JwtCache, authority: &Numbering, grant: &Grant, now: u64) -> Option<String> {
     *authority.now.lock().unwrap() = now;
-    cache.get(grant, Timestamp::from_seconds(now)).await.ok().map(|cached| cached.svid.claims.jti.clone())
+    let clock = || Timestamp::from_seconds(*authority.now.lock().unwrap());
+    cache.get(grant, clock).await.ok().map(|cached| cached.svid.claims.jti.clone())
 }
 
 #[tokio::test]
@@ -115,13 +119,42 @@ async fn a_failed_renewal_serves_what_is_valid_and_never_what_is_expired() {
 }
 
 #[tokio::test]
+async fn a_token_that_expires_while_its_renewal_fails_is_not_served() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    assert_eq!(jti(&cache, &authority, &grant, 1000).await.as_deref(), Some("0"));
+    authority.fails.store(true, Ordering::Relaxed);
+    authority.takes.store(50, Ordering::Relaxed);
+    assert_eq!(jti(&cache, &authority, &grant, 1051).await, None, "the failure took until 1101");
+}
+
+#[tokio::test]
+async fn who_waited_for_the_failed_renewal_of_another_is_not_served_an_expired_token() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    jti(&cache, &authority, &grant, 1000).await;
+    authority.takes.store(40, Ordering::Relaxed);
+    let clock = || Timestamp::from_seconds(*authority.now.lock().unwrap());
+    *authority.now.lock().unwrap() = 1049;
+    // The other one holds the slot until the token has reached half of its life.
+    let slot = cache.slots.of(&grant);
+    let held = slot.lock().await;
+    let waiting = cache.get(&grant, clock);
+    tokio::pin!(waiting);
+    assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+    *authority.now.lock().unwrap() = 1100;
+    drop(held);
+    assert_eq!(waiting.await.ok().map(|cached| cached.reused), Some(false), "the old token expired at 1100");
+}
+
+#[tokio::test]
 async fn callers_who_ask_at_once_wait_for_one_signature() {
     let (authority, cache) = cache();
     *authority.now.lock().unwrap() = 1000;
     let asking: Vec<_> = (0..50)
         .map(|_| {
             let cache = Arc::clone(&cache);
-            tokio::spawn(async move { cache.get(&grant(1, "a"), Timestamp::from_seconds(1000)).await.is_ok() })
+            tokio::spawn(async move { cache.get(&grant(1, "a"), || Timestamp::from_seconds(1000)).await.is_ok() })
         })
         .collect();
     for asked in asking {
@@ -130,16 +163,42 @@ async fn callers_who_ask_at_once_wait_for_one_signature() {
     assert_eq!(authority.signed.load(Ordering::Relaxed), 1);
 }
 
+/// A watch that never ends by itself, and whether it still goes on.
+fn watch(cache: &JwtCache, grant: &Grant) -> Option<tokio::task::JoinHandle<()>> {
+    let mut begun = None;
+    cache.watch(grant.instance(), || {
+        let task = tokio::spawn(std::future::pending());
+        let handle = task.abort_handle();
+        begun = Some(task);
+        handle
+    });
+    begun
+}
+
 #[tokio::test]
 async fn a_process_that_is_gone_is_forgotten_and_its_exit_is_watched_once() {
     let (authority, cache) = cache();
     let grant = grant(1, "a");
-    assert!(!cache.begin_watch(grant.instance()), "nothing is known of it yet");
+    let watching = watch(&cache, &grant).expect("the first watch of it");
+    assert!(watch(&cache, &grant).is_none(), "it is watched already");
     jti(&cache, &authority, &grant, 1000).await;
-    assert!(cache.begin_watch(grant.instance()));
-    assert!(!cache.begin_watch(grant.instance()));
     cache.forget(grant.instance());
+    assert!(watching.await.unwrap_err().is_cancelled());
     assert_eq!(jti(&cache, &authority, &grant, 1001).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_process_that_runs_another_program_is_forgotten_as_what_it_was() {
+    let (authority, cache) = cache();
+    let (before, after) = (grant(1, "a"), grant(1, "a").of_image(7));
+    let first = jti(&cache, &authority, &before, 1000).await;
+    let watching = watch(&cache, &before).expect("the first watch of it");
+    let second = jti(&cache, &authority, &after, 1000).await;
+    assert!(watching.await.unwrap_err().is_cancelled(), "each program that it ran would keep a descriptor");
+    assert_ne!(first, second);
+    cache.forget(before.instance());
+    assert_eq!(jti(&cache, &authority, &after, 1000).await, second, "late news of the old program");
+    assert_ne!(jti(&cache, &authority, &before, 1000).await, first, "run again, it is another instance");
 }
 
 #[tokio::test]
@@ -159,10 +218,12 @@ async fn a_process_that_asks_for_ever_new_audiences_loses_only_its_own_tokens() 
 async fn the_number_of_remembered_processes_is_bounded() {
     let (authority, cache) = cache();
     let first = jti(&cache, &authority, &grant(0, "a"), 1000).await;
+    let watching = watch(&cache, &grant(0, "a")).expect("the first watch of it");
     let most = i32::try_from(MAX_INSTANCES).unwrap();
     for pid in 1..=most {
         jti(&cache, &authority, &grant(pid, "a"), 1000).await;
     }
+    assert!(watching.await.unwrap_err().is_cancelled(), "what is forgotten is watched no more");
     assert_ne!(jti(&cache, &authority, &grant(0, "a"), 1000).await, first, "the first to come is the first to go");
     let last = authority.signed.load(Ordering::Relaxed);
     jti(&cache, &authority, &grant(most, "a"), 1000).await;

@@ -20,8 +20,9 @@ use tonic::{Request, Response, Status};
 use crate::identity::Identity;
 use crate::peer::Peer;
 
-/// The largest request message in bytes. The longest legal one is a token to be validated.
-const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// The largest request message in bytes: as many audiences as an entry can allow, each as long as
+/// one can be, and the names around them. A client makes the agent keep as much for each call.
+const MAX_REQUEST_BYTES: usize = 112 * 1024;
 
 /// A stream of messages, ended by a status or by the stream's own end.
 type MessageStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -59,8 +60,10 @@ impl SpiffeWorkloadApi for WorkloadApi {
 
     async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
         let peer = peer_of(&request)?;
-        let request =
-            wire::jwt_request(request.into_inner()).map_err(|malformed| self.refuse("jwt_svid", &peer, malformed))?;
+        let request = match wire::jwt_request(request.into_inner()) {
+            Ok(request) => request,
+            Err(malformed) => return Err(self.refuse("jwt_svid", &peer, malformed).await),
+        };
         let issued = self.identity.fetch_jwt_svids(&peer, &request).await.map_err(|refusal| status::of(&refusal))?;
         Ok(Response::new(wire::jwt_response(&issued)))
     }
@@ -84,11 +87,14 @@ impl SpiffeWorkloadApi for WorkloadApi {
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
         let peer = peer_of(&request)?;
         let ValidateJwtsvidRequest { audience, svid } = request.into_inner();
-        let (audience, token) = wire::validation_request(audience, svid)
-            .map_err(|malformed| self.refuse("validate_jwt_svid", &peer, malformed))?;
+        let (audience, token) = match wire::validation_request(audience, svid) {
+            Ok(request) => request,
+            Err(malformed) => return Err(self.refuse("validate_jwt_svid", &peer, malformed).await),
+        };
         let valid = self
             .identity
             .validate_jwt_svid(&peer, &audience, token.expose())
+            .await
             .map_err(|error| status::of_validation(&error))?;
         Ok(Response::new(wire::validation_response(valid)))
     }
@@ -96,8 +102,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
 
 impl WorkloadApi {
     /// Refuses a request whose form is wrong, and has it recorded like every refusal.
-    fn refuse(&self, event: &'static str, peer: &Peer, malformed: wire::Malformed) -> Status {
-        self.identity.record_malformed(event, peer, malformed.to_string());
+    async fn refuse(&self, event: &'static str, peer: &Peer, malformed: wire::Malformed) -> Status {
+        self.identity.record_malformed(event, peer, malformed.to_string()).await;
         status::malformed(&malformed)
     }
 }

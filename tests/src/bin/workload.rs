@@ -10,12 +10,26 @@
 //! - `setuid UID`: changes its own user
 //! - `exec PROGRAM`: becomes another program
 //! - `exit`: ends at once
+//!
+//! What no honest workload does, on a connection of its own that outlives the program:
+//!
+//! - `raw-open`: connects, and says nothing but that it speaks HTTP/2
+//! - `raw-watch`: opens `FetchJWTBundles` there and waits for the first message
+//! - `raw-end`: waits for the end of that stream
+//! - `raw-fetch AUDIENCE`: `FetchJWTSVID` there, to its end
+//! - `exec-over PROGRAM`: becomes another program, which goes on with the connection, and says so
+//! - `hand-over PROGRAM`: starts another process, which goes on with the connection and with
+//!   this one's input and output, and says so; ends itself
 
 use std::io::BufRead;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use countersign_common::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509svidRequest};
+use countersign_tests::RawConnection;
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -23,6 +37,7 @@ use tonic::{Request, Status};
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut client = None;
+    let mut raw = Raw::adopted();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("readable input");
         let words: Vec<&str> = line.split(' ').collect();
@@ -34,7 +49,20 @@ async fn main() {
                 nix::unistd::setresuid(uid, uid, uid).expect("allowed");
                 say(json!({"code": "Ok"}));
             }
-            ("exec", [program]) => panic!("{}", std::process::Command::new(program).exec()),
+            ("exec", [program]) => panic!("{}", Command::new(program).exec()),
+            ("exec-over", [program]) => panic!("{}", raw.hand_to(program).exec()),
+            ("hand-over", [program]) => {
+                #[allow(
+                    clippy::zombie_processes,
+                    reason = "this process ends at once; whoever adopts the other waits for it"
+                )]
+                raw.hand_to(program).spawn().expect("it runs");
+                return;
+            }
+            ("raw-open" | "raw-watch" | "raw-end" | "raw-fetch", arguments) => {
+                let answer = raw.perform(words[0], arguments);
+                say(answer.unwrap_or_else(|error| json!({"code": "Closed", "message": error.to_string()})));
+            }
             (command, arguments) => {
                 if client.is_none() {
                     client =
@@ -45,6 +73,63 @@ async fn main() {
                 }
             }
         }
+    }
+}
+
+/// A connection that goes on in another program: its descriptor, its next stream and the stream
+/// that is watched are in the environment.
+#[derive(Default)]
+struct Raw {
+    connection: Option<RawConnection>,
+    watched: u32,
+}
+
+const ADOPTED: &str = "WORKLOAD_ADOPTED";
+
+impl Raw {
+    fn adopted() -> Self {
+        let Ok(adopted) = std::env::var(ADOPTED) else { return Self::default() };
+        let numbers: Vec<u32> = adopted.split(' ').map(|number| number.parse().expect("a number")).collect();
+        let [descriptor, next_stream, watched] = numbers[..] else { panic!("three numbers: {adopted}") };
+        assert_eq!(descriptor, 2, "it came as standard error");
+        let socket = std::io::stderr().as_fd().try_clone_to_owned().expect("a socket");
+        say(json!({"code": "Adopted"}));
+        Self { connection: Some(RawConnection::adopt(socket, next_stream)), watched }
+    }
+
+    fn perform(&mut self, command: &str, arguments: &[&str]) -> std::io::Result<Value> {
+        if self.connection.is_none() {
+            let address = std::env::var("SPIFFE_ENDPOINT_SOCKET").expect("SPIFFE_ENDPOINT_SOCKET");
+            let path = address.strip_prefix("unix://").expect("a path");
+            self.connection = Some(RawConnection::open(path.as_ref())?);
+        }
+        let connection = self.connection.as_mut().expect("opened");
+        let ended = match (command, arguments) {
+            ("raw-open", _) => return Ok(json!({"code": "Ok"})),
+            ("raw-watch", _) => {
+                self.watched = connection.call("FetchJWTBundles", &[])?;
+                connection.message(self.watched)?;
+                return Ok(json!({"code": "Ok"}));
+            }
+            ("raw-fetch", [audience]) => {
+                let request = JwtsvidRequest { audience: vec![(*audience).to_owned()], spiffe_id: String::new() };
+                let stream = connection.call("FetchJWTSVID", &request.encode_to_vec())?;
+                connection.end_of(stream)?
+            }
+            _ => connection.end_of(self.watched)?,
+        };
+        let code = if ended.denied { "PermissionDenied" } else { "Other" };
+        Ok(json!({"code": code, "messages": ended.messages}))
+    }
+
+    fn hand_to(&mut self, program: &str) -> Command {
+        let (socket, next_stream) = match self.connection.take() {
+            Some(connection) => connection.give_up(),
+            None => panic!("no connection to hand over"),
+        };
+        let mut command = Command::new(program);
+        command.env(ADOPTED, format!("2 {next_stream} {}", self.watched)).stderr(socket);
+        command
     }
 }
 

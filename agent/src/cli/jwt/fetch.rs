@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use countersign_common::clock::{Clock, Timestamp};
 use countersign_common::proto::workload::{Jwtsvid, JwtsvidRequest};
+use countersign_common::untrusted::inert_lines;
 use tonic::Code;
 
 use super::token_file::{self, Seen};
@@ -186,5 +187,5 @@ fn as_json(svids: &[Jwtsvid]) -> Result<String, CliError> {
 }
 
 fn print(text: &str) -> Result<(), CliError> {
-    writeln!(stdout(), "{}", text.trim_end()).map_err(CliError::output)
+    writeln!(stdout(), "{}", inert_lines(text.trim_end())).map_err(CliError::output)
 }

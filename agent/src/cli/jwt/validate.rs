@@ -4,6 +4,7 @@ use std::io::{Read, Write, stdin, stdout};
 
 use countersign_common::proto::workload::ValidateJwtsvidRequest;
 use countersign_common::secret::BearerToken;
+use countersign_common::untrusted::inert_lines;
 use prost_types::value::Kind;
 use tonic::Code;
 
@@ -47,7 +48,7 @@ impl Validate {
         let claims: serde_json::Map<_, _> =
             claims.fields.into_iter().map(|(name, value)| (name, to_json(value))).collect();
         let printed = serde_json::to_string_pretty(&claims).map_err(CliError::output)?;
-        writeln!(stdout(), "{printed}").map_err(CliError::output)?;
+        writeln!(stdout(), "{}", inert_lines(&printed)).map_err(CliError::output)?;
         Ok(Outcome::Done)
     }
 }

@@ -1,0 +1,210 @@
+//! D: wearing the agent down.
+
+use std::path::Path;
+
+use countersign_tests::{
+    Agent, AgentSettings, DATA, Ended, HEADERS, LIMIT, PING, RST_STREAM, RawConnection, SETTINGS, Workload,
+    WorkloadSpec, frame, grpc_message, preface, request_headers, until,
+};
+
+use super::{entry, own_uid, program, reason, uid};
+
+/// More of a header block (RFC 9113, section 6.10).
+const CONTINUATION: u8 = 0x9;
+
+/// How much the agent may grow under an attack, in KiB.
+const GROWTH: u64 = 64 * 1024;
+
+async fn agent(settings: AgentSettings) -> Agent {
+    let agent = Agent::start(settings).await;
+    agent.apply(&entry("orders", &[uid(own_uid())]));
+    agent
+}
+
+async fn serves_others(agent: &Agent) {
+    let mut other = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
+    assert_eq!(other.ask("fetch billing").await.code(), "Ok");
+}
+
+/// Memory of the agent in KiB.
+fn memory(agent: &Agent) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("our child");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Sends until all is sent or the agent has had enough: either is an answer to a flood.
+fn flood(connection: &mut RawConnection, bytes: &[u8], times: usize) {
+    for _ in 0..times {
+        if connection.send(bytes).is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn d1_silent_connections_leave_the_other_places_and_are_ended() {
+    let agent = agent(AgentSettings { workload_api: "max_connections = 64", ..AgentSettings::default() }).await;
+    let half_a_preface = &preface(&[])[..10];
+    let mut silent: Vec<_> =
+        (0..63).map(|_| RawConnection::silent(&agent.workload_socket()).expect("a place")).collect();
+    for connection in silent.iter_mut().step_by(2) {
+        connection.send(half_a_preface).expect("a place");
+    }
+    // One place is left.
+    serves_others(&agent).await;
+    // More than there are places: whoever comes waits until the silent ones are ended.
+    silent.extend((0..64).map(|_| RawConnection::silent(&agent.workload_socket()).expect("it waits")));
+    serves_others(&agent).await;
+    for connection in &mut silent {
+        connection.until_closed().expect("a silent connection is ended");
+    }
+}
+
+#[tokio::test]
+async fn d4_header_floods_and_bombs_end_the_connection() {
+    let agent = agent(AgentSettings::default()).await;
+    let before = memory(&agent);
+    // A header block without end, in pieces.
+    let mut endless = RawConnection::open(&agent.workload_socket()).expect("a place");
+    endless.send(&frame(HEADERS, 0, 1, &[])).expect("taken");
+    flood(&mut endless, &frame(CONTINUATION, 0, 1, &[]), 100_000);
+    endless.until_closed().expect("it is ended");
+    let mut large = RawConnection::open(&agent.workload_socket()).expect("a place");
+    flood(&mut large, &frame(CONTINUATION, 0, 1, &[0; 16_384]), 1000);
+    large.until_closed().expect("it is ended");
+    // A frame that is longer than any may be.
+    let mut long = RawConnection::open(&agent.workload_socket()).expect("a place");
+    long.send(&[0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]).expect("taken");
+    long.until_closed().expect("it is ended");
+    // One short block that grows: a long field once, then by its index (RFC 7541, section 6.1).
+    let mut bomb = RawConnection::open(&agent.workload_socket()).expect("a place");
+    let value = vec![b'a'; 3000];
+    let field = [&[0x40, 1, b'x', 0x7f, 0xb9, 0x16], value.as_slice(), &[0xbe; 8000]].concat();
+    bomb.send(&frame(HEADERS, 0x5, 1, &field)).expect("taken");
+    let ended = bomb.end_of(1);
+    assert!(!matches!(ended, Ok(Ended { messages: 1.., .. })), "{ended:?}");
+    serves_others(&agent).await;
+    assert!(memory(&agent) < before + GROWTH, "{before} KiB became {}", memory(&agent));
+}
+
+#[tokio::test]
+async fn d4_floods_of_resets_pings_settings_and_empty_data_stay_bounded() {
+    let agent = agent(AgentSettings { hold: "30s", ..AgentSettings::default() }).await;
+    let before = memory(&agent);
+    let socket = agent.workload_socket();
+    let reset = move |socket: &Path| {
+        let mut connection = RawConnection::open(socket).expect("a place");
+        for stream in (1..40_000).step_by(2) {
+            let begun = request_headers(stream, "FetchJWTBundles", &[]);
+            let call = [begun, grpc_message(stream, &[]), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
+            if connection.send(&call).is_err() {
+                return;
+            }
+        }
+    };
+    let floods: [(u8, u8, u32, &[u8]); 3] =
+        [(PING, 0, 0, &[7; 8]), (SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]), (DATA, 0, 1, &[])];
+    let attackers: Vec<_> = std::iter::once(std::thread::spawn({
+        let socket = socket.clone();
+        move || reset(&socket)
+    }))
+    .chain(floods.map(|(kind, flags, stream, payload)| {
+        let socket = socket.clone();
+        let bytes = frame(kind, flags, stream, payload);
+        std::thread::spawn(move || {
+            let mut connection = RawConnection::impatient(&socket).expect("a place");
+            connection.send(&request_headers(1, "FetchJWTSVID", &[])).expect("taken");
+            // Nothing is read: an agent that answers each one has to stop somewhere.
+            flood(&mut connection, &bytes.repeat(100), 2000);
+        })
+    }))
+    .collect();
+    serves_others(&agent).await;
+    for attacker in attackers {
+        attacker.join().expect("it ends");
+    }
+    serves_others(&agent).await;
+    assert!(memory(&agent) < before + GROWTH, "{before} KiB became {}", memory(&agent));
+}
+
+#[tokio::test]
+async fn d4_messages_are_refused_that_are_longer_than_any_legal_one() {
+    let agent = agent(AgentSettings::default()).await;
+    let address = format!("unix://{}", agent.workload_socket().display());
+    let channel = tonic::transport::Endpoint::try_from(address).expect("an address").connect().await;
+    let channel = channel.expect("the agent listens");
+    // Each call may make the agent keep a message, and calls are many.
+    let paths = [
+        ("/SpiffeWorkloadAPI/ValidateJWTSVID", 128 << 10),
+        ("/grpc.health.v1.Health/Check", 8 << 10),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", 8 << 10),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", 8 << 10),
+    ];
+    for (path, bytes) in paths {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.expect("it is ready");
+        let mut request = tonic::Request::new(tonic_health::pb::HealthCheckRequest { service: "a".repeat(bytes) });
+        request.metadata_mut().insert("workload.spiffe.io", "true".parse().expect("ASCII"));
+        let codec: tonic_prost::ProstCodec<_, tonic_health::pb::HealthCheckResponse> =
+            tonic_prost::ProstCodec::default();
+        let called = client.server_streaming(request, path.parse().expect("a path"), codec).await;
+        let answer = match called {
+            Ok(stream) => stream.into_inner().message().await,
+            Err(status) => Err(status),
+        };
+        // Reflection ends its stream without a word.
+        let refused = answer.map_or_else(|status| status.code() == tonic::Code::OutOfRange, |answer| answer.is_none());
+        assert!(refused, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn d5_a_stream_that_is_never_read_is_ended() {
+    let agent = agent(AgentSettings::default()).await;
+    let mut sluggish = RawConnection::silent(&agent.workload_socket()).expect("a place");
+    // A window of nothing: no message may be sent, and each change makes one.
+    sluggish.send(&preface(&[(4, 0)])).expect("taken");
+    sluggish.call("FetchJWTBundles", &[]).expect("taken");
+    agent.audited(std::process::id(), "served").await;
+    for change in 0..3 {
+        let id = format!("more-{change}");
+        assert!(
+            agent.operator(&["authority", if change % 2 == 0 { "prepare" } else { "activate" }], "").status.success()
+        );
+        agent.apply(&(entry("orders", &[uid(own_uid())]) + &entry(&id, &[uid(0)])));
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(reason(&agent, std::process::id(), "ended").await, "the client does not read its stream");
+    assert!(begun.elapsed() < LIMIT);
+    serves_others(&agent).await;
+}
+
+#[tokio::test]
+async fn programs_that_come_and_go_in_one_process_leave_nothing_behind_in_the_agent() {
+    let agent = agent(AgentSettings::default()).await;
+    let programs: Vec<_> = (0..8).map(|number| program(&agent, &format!("program-{number}"))).collect();
+    let first = WorkloadSpec { program: Some(programs[0].clone()), ..WorkloadSpec::default() };
+    let mut changing = Workload::start(&agent.workload_socket(), &first);
+    let pid = changing.pid();
+    for next in programs.iter().skip(1) {
+        assert_eq!(changing.ask("fetch billing").await.code(), "Ok");
+        changing.say(&format!("exec {}", next.display())).await;
+        let runs = || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == *next);
+        until("the next program to run", || runs().then_some(())).await;
+    }
+    assert_eq!(changing.ask("fetch billing").await.code(), "Ok");
+    // One for the connection, which also waits for the exit.
+    until("the agent to let go of what the process ran before", || (held(&agent, pid) <= 2).then_some(())).await;
+}
+
+/// How many pidfds of this process the agent holds.
+fn held(agent: &Agent, pid: u32) -> usize {
+    let folder = format!("/proc/{}/fdinfo", agent.pid());
+    let files = std::fs::read_dir(folder).expect("our child");
+    let of_process = |text: String| text.lines().any(|line| line == format!("Pid:\t{pid}"));
+    files
+        .filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok())
+        .filter(|text| of_process(text.clone()))
+        .count()
+}
