@@ -164,7 +164,8 @@ async fn an_entry_that_is_deleted_while_its_caller_is_attested_grants_nothing() 
     let mut workload = Workload::start(&agent.workload_socket(), &spec);
     workload.say("fetch billing").await;
     until("the agent to read the program", || reads(agent.pid(), &program).then_some(())).await;
-    agent.apply("");
+    let deleted = agent.operator(&["entry", "delete", "orders"], "");
+    assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
     assert_eq!(workload.hear().await.code(), "PermissionDenied", "the operator was told that the entry is gone");
     assert!(agent.audit().iter().all(|record| record["outcome"] != "issued"), "{:?}", agent.audit());
 }

@@ -109,7 +109,11 @@ async fn a_stream_that_is_not_read_is_ended() {
     let mut published = agent.authority.bundle();
     agent.authority.prepare().await.unwrap();
     published.changed().await.unwrap();
-    tokio::time::sleep(bundle_stream::READ_LIMIT * 2).await;
+    let given_up = tokio::time::timeout(bundle_stream::READ_LIMIT * 2, std::future::pending::<()>()).await;
+    assert!(given_up.is_err());
+    while !agent.audit().contains("\"ended\"") {
+        tokio::task::yield_now().await;
+    }
     assert!(agent.audit().contains("the client does not read its stream"), "{}", agent.audit());
     assert!(stream.next().await.unwrap().is_ok());
     assert!(stream.next().await.is_none(), "it ended behind the message that was not read");

@@ -35,6 +35,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 #[tokio::main(flavor = "current_thread")]
+#[allow(clippy::zombie_processes, reason = "who hands over ends at once, and leaves the other to init")]
 async fn main() {
     let mut client = None;
     let mut raw = Raw::adopted();
@@ -52,10 +53,6 @@ async fn main() {
             ("exec", [program]) => panic!("{}", Command::new(program).exec()),
             ("exec-over", [program]) => panic!("{}", raw.hand_to(program).exec()),
             ("hand-over", [program]) => {
-                #[allow(
-                    clippy::zombie_processes,
-                    reason = "this process ends at once; whoever adopts the other waits for it"
-                )]
                 raw.hand_to(program).spawn().expect("it runs");
                 return;
             }
