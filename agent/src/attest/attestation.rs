@@ -63,7 +63,7 @@ impl Attestation {
     }
 
     /// Whether the process is still what was attested: to be asked before every later answer on
-    /// the same connection. Reads the kernel's own files only, some 40 microseconds.
+    /// the same connection. Reads the kernel's own files only.
     ///
     /// # Errors
     /// The process is gone, or is another program or another user by now, or in another cgroup.

@@ -87,7 +87,7 @@ pub struct Fingerprint {
 impl Fingerprint {
     /// Reads the facts again and compares: start time, executable, credentials with all
     /// groups, cgroups; and at the end that the process lives, without which the facts could
-    /// be another's. Reads the kernel's own files only, some 40 microseconds.
+    /// be another's. Reads the kernel's own files only.
     ///
     /// # Errors
     /// The process is gone, or is no longer what was read.

@@ -159,7 +159,7 @@ impl Peer {
     }
 
     /// Reads the evidence: every fact that selectors are made of, under the live pidfd. Reads
-    /// the kernel's own files only, some 60 microseconds, so it may be called on a runtime.
+    /// the kernel's own files only, so it may be called on a runtime.
     ///
     /// # Errors
     /// The process is gone, is not what it was at connect, or a fact cannot be read.
