@@ -26,7 +26,7 @@ impl AuthorityService {
     }
 
     /// Answers for a change that was recorded and then tried.
-    fn answer(
+    async fn answer(
         &self,
         operator: Operator,
         event: &'static str,
@@ -36,7 +36,7 @@ impl AuthorityService {
             Ok(view) => Ok(Response::new(to_wire(&view))),
             Err(error) => {
                 let status = status::of_authority(&error);
-                self.journal.failed(operator, event, status.message());
+                self.journal.failed(operator, event, status.message()).await;
                 Err(status)
             }
         }
@@ -53,14 +53,14 @@ impl Authority for AuthorityService {
         const EVENT: &str = "authority_prepare";
         let operator = Operator::of(&request)?;
         self.journal.intends(operator, EVENT, "prepared", None).await?;
-        self.answer(operator, EVENT, self.authority.prepare().await)
+        self.answer(operator, EVENT, self.authority.prepare().await).await
     }
 
     async fn activate(&self, request: Request<ActivateRequest>) -> Result<Response<ShowAuthorityResponse>, Status> {
         const EVENT: &str = "authority_activate";
         let operator = Operator::of(&request)?;
         self.journal.intends(operator, EVENT, "activated", None).await?;
-        self.answer(operator, EVENT, self.authority.activate().await)
+        self.answer(operator, EVENT, self.authority.activate().await).await
     }
 
     async fn show_bundle(&self, _: Request<ShowBundleRequest>) -> Result<Response<ShowBundleResponse>, Status> {

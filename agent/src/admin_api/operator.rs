@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use countersign_common::clock::Clock;
 use countersign_common::entry::Entry;
+use tokio::task::JoinHandle;
 use tonic::{Request, Status};
 
 use crate::audit::{Audit, Caller, Record};
@@ -58,22 +59,33 @@ impl Journal {
         Ok(())
     }
 
-    /// Records that what was recorded before did not happen.
-    pub(super) fn failed(&self, operator: Operator, event: &'static str, reason: &str) {
-        self.note(operator, event, "failed", reason);
+    /// Records that what was recorded before did not happen; returns when that is written, so that
+    /// it stands before the records of whatever the operator does next.
+    pub(super) async fn failed(&self, operator: Operator, event: &'static str, reason: &str) {
+        if let Some(written) = self.note(operator, event, "failed", reason) {
+            // A record that could not be written was logged; the failure stands without it.
+            let _ = written.await;
+        }
     }
 
     /// Records that somebody was not let in.
     pub(super) fn refused(&self, operator: Operator, reason: &str) {
-        self.note(operator, "admin_request", "refused", reason);
+        // An interceptor cannot wait.
+        let _ = self.note(operator, "admin_request", "refused", reason);
     }
 
     /// Records what changes nothing: the refusal stands whether it could be recorded or not.
-    fn note(&self, operator: Operator, event: &'static str, outcome: &'static str, reason: &str) {
+    fn note(
+        &self,
+        operator: Operator,
+        event: &'static str,
+        outcome: &'static str,
+        reason: &str,
+    ) -> Option<JoinHandle<()>> {
         let Operator { pid, uid } = operator;
         tracing::warn!(refusal = reason, pid, uid, "an operator's {event}: {outcome}");
         let record = Record { reason: reason.to_owned(), ..self.record_of(operator, event, outcome) };
-        self.audit.record_later(record);
+        self.audit.record_later(record)
     }
 
     fn record_of(&self, operator: Operator, event: &'static str, outcome: &'static str) -> Record {

@@ -49,11 +49,16 @@ impl RegistryService {
         let _changing = self.changing.lock().await;
         let planned = self.store.apply(entries.clone(), prune, true).await.map_err(|error| status::of_store(&error))?;
         self.record(operator, &planned.changes).await?;
-        let applied = self.store.apply(entries, prune, false).await;
-        applied.map_err(|error| {
-            self.journal.failed(operator, "entry_apply", &error.to_string());
-            status::of_store(&error)
-        })
+        match self.store.apply(entries, prune, false).await {
+            Ok(applied) => Ok(applied),
+            Err(error) => Err(self.not_done(operator, "entry_apply", &error).await),
+        }
+    }
+
+    /// What to answer when what was recorded did not happen.
+    async fn not_done(&self, operator: Operator, event: &'static str, error: &StoreError) -> Status {
+        self.journal.failed(operator, event, &error.to_string()).await;
+        status::of_store(error)
     }
 
     async fn record(&self, operator: Operator, changes: &[Change]) -> Result<(), Status> {
@@ -114,11 +119,10 @@ impl Registry for RegistryService {
         let _changing = self.changing.lock().await;
         let planned = self.store.delete_planned(ids.clone()).await.map_err(|error| status::of_store(&error))?;
         self.record(operator, &planned.changes).await?;
-        let deleted = self.store.delete(ids).await.map_err(|error| {
-            self.journal.failed(operator, "entry_delete", &error.to_string());
-            status::of_store(&error)
-        })?;
-        Ok(Response::new(response(&deleted)))
+        match self.store.delete(ids).await {
+            Ok(deleted) => Ok(Response::new(response(&deleted))),
+            Err(error) => Err(self.not_done(operator, "entry_delete", &error).await),
+        }
     }
 }
 

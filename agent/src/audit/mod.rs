@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use file::AuditFile;
 pub use record::{Caller, Record, Stages};
@@ -127,19 +128,21 @@ impl Audit {
         tokio::time::timeout(WRITE_LIMIT, written).await.unwrap_or(Err(AuditError::Late))
     }
 
-    /// Writes a record that nobody waits for, of a caller that went away.
-    pub fn record_later(self: &Arc<Self>, record: Record) {
+    /// Writes a record whether its caller is still there or not. Who has something to say after
+    /// it waits for what is returned, if there is a task: it ends when the record is written or
+    /// its failure is logged.
+    pub fn record_later(self: &Arc<Self>, record: Record) -> Option<JoinHandle<()>> {
         let (Ok(runtime), Ok(place)) = (Handle::try_current(), Arc::clone(&self.left).try_acquire_owned()) else {
             tracing::error!(pid = record.caller.pid, "a record that nobody waits for could not be written");
-            return;
+            return None;
         };
         let audit = Arc::clone(self);
-        runtime.spawn(async move {
+        Some(runtime.spawn(async move {
             let _place = place;
             if let Err(error) = audit.record(record).await {
                 tracing::error!(%error, "a record that nobody waits for could not be written");
             }
-        });
+        }))
     }
 }
 

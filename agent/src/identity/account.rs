@@ -178,7 +178,7 @@ impl Drop for Account {
         }
         let reason = "the caller went away before it was answered".to_owned();
         let time = self.clock.now().to_string();
-        self.audit.record_later(Record { time, outcome: "abandoned", reason, ..self.record.clone() });
+        let _ = self.audit.record_later(Record { time, outcome: "abandoned", reason, ..self.record.clone() });
     }
 }
 

@@ -97,6 +97,22 @@ impl Agent {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// All records, once there are `count`: a refusal is answered before it is written.
+    async fn records_once(&self, count: usize) -> Vec<Value> {
+        let written = async {
+            loop {
+                let records = self.records();
+                if records.len() >= count {
+                    return records;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let records = tokio::time::timeout(Duration::from_secs(60), written).await.expect("records are written");
+        assert_eq!(records.len(), count);
+        records
+    }
+
     async fn registry(&self) -> RegistryClient<Channel> {
         RegistryClient::new(connect(&self.socket).await)
     }

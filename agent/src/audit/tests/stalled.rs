@@ -48,7 +48,7 @@ async fn records_that_nobody_waits_for_are_bounded() {
     let place = place();
     let audit = Arc::new(Audit::to_file(&place.path, 1 << 20, 1).expect("opened"));
     for number in 0..2 * MAX_LEFT {
-        audit.record_later(refused(&number.to_string()));
+        let _ = audit.record_later(refused(&number.to_string()));
     }
     assert_eq!(audit.left.available_permits(), 0);
     while audit.left.available_permits() < MAX_LEFT {
