@@ -37,3 +37,5 @@ pub mod audit;
 pub mod drain;
 pub mod health;
 pub mod telemetry;
+
+pub mod weakened;

@@ -28,11 +28,53 @@ pub enum SelectorKind {
     UnixSha256,
     /// Path of the process's cgroup, from the root of the hierarchy.
     CgroupPath,
+    /// Id of the outermost container that the process is in.
+    ContainerId,
+    /// Which runtime made that container: `docker`, `containerd`, `cri-o` or `podman`.
+    ContainerRuntime,
+    /// Uid of the Kubernetes pod of that container.
+    K8sPodUid,
+    /// The unit of the system's service manager that the process belongs to.
+    SystemdId,
+    /// The slice of that unit.
+    SystemdSlice,
+    /// The unit of a user's own service manager, which that user names.
+    SystemdUserUnit,
+    /// Invocation id of the system unit: one value for each start of it.
+    SystemdInvocationId,
+    /// Path of the executable in the mount namespace of the process, which says what it likes there.
+    ProcessPathInNamespace,
+    /// Whether a tracer is attached.
+    ProcessTraced,
+    /// Whether the file of the executable has no name any more.
+    ProcessExeDeleted,
+    /// `trusted`: every file that is mapped as code belongs to root and is nobody else's to write.
+    ProcessLibraries,
+    /// Whether the process gave up gaining privileges by `exec` (prctl(2), PR_SET_NO_NEW_PRIVS).
+    ProcessNoNewPrivs,
+    /// Its seccomp mode: `disabled`, `strict` or `filter` (seccomp(2)).
+    ProcessSeccomp,
+    /// One of its effective capabilities, by the name of capabilities(7).
+    ProcessCap,
+    /// Path of the executable of its parent.
+    ProcessParentPath,
+    /// SHA-256 of the executable of its parent.
+    ProcessParentSha256,
+    /// SHA-256 of the script that the kernel handed to the interpreter for `#!`.
+    ProcessScriptSha256,
+    /// A label of its Docker container, `key:value`.
+    DockerLabel,
+    /// Name of an environment variable of its Docker container's configuration.
+    DockerEnv,
+    /// Id of the image that its Docker container runs, `sha256:` and 64 hexadecimal digits.
+    DockerImageId,
+    /// Digest of that image's configuration, `sha256:` and 64 hexadecimal digits.
+    DockerImageConfigDigest,
 }
 
 impl SelectorKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 30] = [
         Self::UnixUid,
         Self::UnixUser,
         Self::UnixGid,
@@ -42,6 +84,27 @@ impl SelectorKind {
         Self::UnixPath,
         Self::UnixSha256,
         Self::CgroupPath,
+        Self::ContainerId,
+        Self::ContainerRuntime,
+        Self::K8sPodUid,
+        Self::SystemdId,
+        Self::SystemdSlice,
+        Self::SystemdUserUnit,
+        Self::SystemdInvocationId,
+        Self::ProcessPathInNamespace,
+        Self::ProcessTraced,
+        Self::ProcessExeDeleted,
+        Self::ProcessLibraries,
+        Self::ProcessNoNewPrivs,
+        Self::ProcessSeccomp,
+        Self::ProcessCap,
+        Self::ProcessParentPath,
+        Self::ProcessParentSha256,
+        Self::ProcessScriptSha256,
+        Self::DockerLabel,
+        Self::DockerEnv,
+        Self::DockerImageId,
+        Self::DockerImageConfigDigest,
     ];
 
     /// Type and key as written in front of the value, such as `unix:uid`.
@@ -56,28 +119,83 @@ impl SelectorKind {
             Self::UnixPath => "unix:path",
             Self::UnixSha256 => "unix:sha256",
             Self::CgroupPath => "cgroup:path",
+            Self::ContainerId => "container:id",
+            Self::ContainerRuntime => "container:runtime",
+            Self::K8sPodUid => "k8s:pod-uid",
+            Self::SystemdId => "systemd:id",
+            Self::SystemdSlice => "systemd:slice",
+            Self::SystemdUserUnit => "systemd:user_unit",
+            Self::SystemdInvocationId => "systemd:invocation_id",
+            Self::ProcessPathInNamespace => "process:path_in_namespace",
+            Self::ProcessTraced => "process:traced",
+            Self::ProcessExeDeleted => "process:exe_deleted",
+            Self::ProcessLibraries => "process:libraries",
+            Self::ProcessNoNewPrivs => "process:no_new_privs",
+            Self::ProcessSeccomp => "process:seccomp",
+            Self::ProcessCap => "process:cap",
+            Self::ProcessParentPath => "process:parent:path",
+            Self::ProcessParentSha256 => "process:parent:sha256",
+            Self::ProcessScriptSha256 => "process:script:sha256",
+            Self::DockerLabel => "docker:label",
+            Self::DockerEnv => "docker:env",
+            Self::DockerImageId => "docker:image_id",
+            Self::DockerImageConfigDigest => "docker:image_config_digest",
         }
     }
 
     /// Why `value` cannot be a value of this kind; `None` if it can.
     fn objection(self, value: &str) -> Option<&'static str> {
-        let fine = match self {
+        let (fine, objection) = match self {
             // One spelling a number: +1, 01 and 1 would be three selectors for one fact.
-            Self::UnixUid | Self::UnixGid | Self::UnixSupplementaryGid => {
-                return (value.parse::<u32>().map(|n| n.to_string()).as_deref() != Ok(value))
-                    .then_some("is not a decimal number from 0 to 4294967295");
+            Self::UnixUid | Self::UnixGid | Self::UnixSupplementaryGid => (
+                value.parse::<u32>().map(|n| n.to_string()).as_deref() == Ok(value),
+                "is not a decimal number from 0 to 4294967295",
+            ),
+            Self::UnixSha256 | Self::ProcessParentSha256 | Self::ProcessScriptSha256 => {
+                (is_hexadecimal(value, 64), "is not 64 lower-case hexadecimal digits")
             }
-            Self::UnixSha256 => {
-                return (value.len() != 64 || !value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-                    .then_some("is not 64 lower-case hexadecimal digits");
+            Self::SystemdInvocationId => (is_hexadecimal(value, 32), "is not 32 lower-case hexadecimal digits"),
+            Self::UnixPath | Self::CgroupPath | Self::ProcessPathInNamespace | Self::ProcessParentPath => {
+                (value.starts_with('/'), "is not an absolute path")
             }
-            Self::UnixPath | Self::CgroupPath => value.starts_with('/'),
-            Self::UnixUser | Self::UnixGroup | Self::UnixSupplementaryGroup => {
-                return value.is_empty().then_some("is empty");
+            Self::ContainerRuntime => (
+                matches!(value, "docker" | "containerd" | "cri-o" | "podman"),
+                "is not one of docker, containerd, cri-o, podman",
+            ),
+            Self::K8sPodUid => (
+                !value.is_empty() && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-')),
+                "is not a uid of lower-case hexadecimal digits and hyphens",
+            ),
+            Self::SystemdSlice => (value.ends_with(".slice"), "does not end in .slice"),
+            Self::ProcessTraced | Self::ProcessExeDeleted | Self::ProcessNoNewPrivs => {
+                (matches!(value, "true" | "false"), "is neither true nor false")
             }
+            Self::ProcessLibraries => (value == "trusted", "is not the word trusted"),
+            Self::ProcessSeccomp => {
+                (matches!(value, "disabled" | "strict" | "filter"), "is not one of disabled, strict, filter")
+            }
+            Self::ProcessCap => {
+                (value.starts_with("CAP_"), "is not the name of a capability, such as CAP_NET_BIND_SERVICE")
+            }
+            Self::DockerLabel => (value.contains(':'), "is not of the form key:value"),
+            Self::DockerEnv => (!value.is_empty() && !value.contains('='), "is not the name of a variable alone"),
+            Self::DockerImageId | Self::DockerImageConfigDigest => (
+                value.strip_prefix("sha256:").is_some_and(|digest| is_hexadecimal(digest, 64)),
+                "is not sha256: and 64 lower-case hexadecimal digits",
+            ),
+            Self::UnixUser
+            | Self::UnixGroup
+            | Self::UnixSupplementaryGroup
+            | Self::ContainerId
+            | Self::SystemdId
+            | Self::SystemdUserUnit => (!value.is_empty(), "is empty"),
         };
-        (!fine).then_some("is not an absolute path")
+        (!fine).then_some(objection)
     }
+}
+
+fn is_hexadecimal(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl fmt::Display for SelectorKind {
@@ -165,13 +283,19 @@ impl FromStr for Selector {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
-        let form = || SelectorError::Form { text: text.chars().take(80).collect() };
-        let (type_name, rest) = text.split_once(':').ok_or_else(form)?;
-        let (key, value) = rest.split_once(':').ok_or_else(form)?;
-        let name = format!("{type_name}:{key}");
-        match SelectorKind::ALL.into_iter().find(|kind| kind.name() == name) {
-            Some(kind) => Self::new(kind, value),
-            None => Err(SelectorError::UnknownKind { suggestion: near_miss(&name), name }),
+        // No name of a kind is the beginning of another's.
+        let known = SelectorKind::ALL
+            .into_iter()
+            .find_map(|kind| Some((kind, text.strip_prefix(kind.name())?.strip_prefix(':')?)));
+        if let Some((kind, value)) = known {
+            return Self::new(kind, value);
+        }
+        match text.split(':').collect::<Vec<_>>().as_slice() {
+            [type_name, key, _, ..] => {
+                let name = format!("{type_name}:{key}");
+                Err(SelectorError::UnknownKind { suggestion: near_miss(&name), name })
+            }
+            _ => Err(SelectorError::Form { text: text.chars().take(80).collect() }),
         }
     }
 }
@@ -196,12 +320,11 @@ mod tests {
     #[test]
     fn every_kind_is_read_as_it_is_written() {
         let sha256 = "0".repeat(64);
+        let image = format!("sha256:{sha256}");
         for kind in SelectorKind::ALL {
-            let value = match kind {
-                SelectorKind::UnixSha256 => sha256.as_str(),
-                SelectorKind::UnixPath | SelectorKind::CgroupPath => "/a:b",
-                _ => "7",
-            };
+            let candidates = ["7", "/a:b", "true", "trusted", "filter", "docker", "a.slice", "CAP_CHOWN", "key:value"];
+            let candidates = candidates.into_iter().chain([&sha256[..], &sha256[..32], &image]);
+            let value = candidates.into_iter().find(|value| Selector::new(kind, value).is_ok()).unwrap();
             let text = format!("{kind}:{value}");
             let selector: Selector = text.parse().unwrap();
             assert_eq!((selector.kind(), selector.to_string()), (kind, text));

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
-use crate::binary::countersign;
+use crate::binary::{countersign, weakened_countersign};
 use crate::wait::until;
 
 /// What differs from one agent under test to the next.
@@ -31,6 +31,8 @@ pub struct AgentSettings {
     pub audit_file: Option<PathBuf>,
     /// Put before the agent's command: a program that runs it, such as `strace`.
     pub under: Vec<String>,
+    /// Protections that are taken out, by name, to see that an attack works then.
+    pub without: &'static [&'static str],
     /// How the name of the agent's folder begins.
     pub folder_prefix: &'static str,
 }
@@ -46,6 +48,7 @@ impl Default for AgentSettings {
             log: "info",
             audit_file: None,
             under: vec![],
+            without: &[],
             folder_prefix: "agent-",
         }
     }
@@ -228,12 +231,14 @@ async fn launch(folder: &Path, settings: &AgentSettings) -> Child {
     let notified = UnixDatagram::bind(&notify).expect("a datagram socket");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
     let mut words = settings.under.clone();
-    words.push(countersign().display().to_string());
+    let program = if settings.without.is_empty() { countersign() } else { weakened_countersign() };
+    words.push(program.display().to_string());
     words.extend(["agent", "--config"].map(str::to_owned));
     words.push(folder.join("agent.toml").display().to_string());
     let mut child = Command::new(&words[0])
         .args(&words[1..])
         .env("NOTIFY_SOCKET", &notify)
+        .env("COUNTERSIGN_WEAKENED", settings.without.join(","))
         .stdin(Stdio::null())
         .stdout(Stdio::from(log.try_clone().expect("a descriptor")))
         .stderr(Stdio::from(log))

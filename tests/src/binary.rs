@@ -7,24 +7,30 @@ use std::sync::OnceLock;
 /// The built `countersign`, of the same profile as the tests.
 pub fn countersign() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("countersign", "countersign")).clone()
+    BUILT.get_or_init(|| build("countersign", "countersign", &[])).clone()
+}
+
+/// The same with protections that can be taken out, for attacks that have to work then.
+pub fn weakened_countersign() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("countersign", "countersign-weakened", &["--features", "weakened"])).clone()
 }
 
 /// The program that the suites run as workloads.
 pub fn workload_program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("countersign-tests", "workload")).clone()
+    BUILT.get_or_init(|| build("countersign-tests", "workload", &[])).clone()
 }
 
 /// `cargo test` builds the binaries of other packages only by chance; asking cargo makes
 /// sure that what runs is what the sources say. Those of this package it has built, and says
 /// where (cargo's book, environment variables).
-fn build(package: &str, binary: &str) -> PathBuf {
+fn build(package: &str, binary: &str, features: &[&str]) -> PathBuf {
     if let Some(built) = std::env::var_os(format!("CARGO_BIN_EXE_{binary}")) {
         return built.into();
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--message-format=json", "--package", package, "--bin", binary]);
+    cargo.args(["build", "--quiet", "--message-format=json", "--package", package, "--bin", binary]).args(features);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

@@ -89,10 +89,13 @@ fn nobody_is_filed_under_a_digest_who_has_anything_cheaper() {
     assert!(snapshot.by_pivot.keys().all(|pivot| pivot.kind() == SelectorKind::UnixUid));
 }
 
+/// Kinds enough to be told, not told and unavailable in every mixture.
+const FEW_KINDS: &[SelectorKind] = SelectorKind::ALL.split_at(9).0;
+
 /// A selector out of few, so that sets meet.
 fn any_selector() -> impl Strategy<Value = Selector> {
-    (0..SelectorKind::ALL.len(), 0..3u32).prop_map(|(kind, value)| {
-        let kind = SelectorKind::ALL[kind];
+    (0..FEW_KINDS.len(), 0..3u32).prop_map(|(kind, value)| {
+        let kind = FEW_KINDS[kind];
         let text = match kind {
             SelectorKind::UnixSha256 => format!("{value:064}"),
             SelectorKind::UnixPath | SelectorKind::CgroupPath => format!("/{value}"),
@@ -103,7 +106,7 @@ fn any_selector() -> impl Strategy<Value = Selector> {
 }
 
 fn any_kinds() -> impl Strategy<Value = BTreeSet<SelectorKind>> {
-    prop::sample::subsequence(SelectorKind::ALL.to_vec(), 0..=9).prop_map(|kinds| kinds.into_iter().collect())
+    prop::sample::subsequence(FEW_KINDS, 0..=9).prop_map(|kinds| kinds.into_iter().collect())
 }
 
 fn any_set() -> impl Strategy<Value = Arc<EntrySet>> {

@@ -23,7 +23,7 @@ const RANKS: [&[&str]; 12] = [
 ];
 
 /// Rooms that every room may import, and that import none.
-const SERVICES: [&str; 4] = ["audit", "drain", "telemetry", "health"];
+const SERVICES: [&str; 5] = ["audit", "drain", "telemetry", "health", "weakened"];
 
 /// Rooms that import only the vocabulary, though a row above others.
 const IMPORT_NOTHING: [&str; 1] = ["config"];
