@@ -11,7 +11,8 @@ pub use agent::{Agent, AgentSettings};
 pub use binary::{countersign, workload_program};
 pub use privilege::{root_or_skip, skip};
 pub use raw::{
-    DATA, Ended, HEADERS, PING, RST_STREAM, RawConnection, SETTINGS, frame, grpc_message, preface, request_headers,
+    DATA, Ended, HEADERS, Manners, PING, RST_STREAM, RawConnection, SETTINGS, frame, grpc_message, preface,
+    request_headers,
 };
 pub use wait::{LIMIT, until};
 pub use workload::{Answer, Workload, WorkloadSpec};

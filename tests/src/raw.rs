@@ -2,9 +2,11 @@
 //! and may be taken over by another process (RFC 9113).
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
 
 use crate::wait::LIMIT;
 
@@ -90,6 +92,19 @@ pub struct Ended {
 pub struct RawConnection {
     socket: UnixStream,
     next_stream: u32,
+    manners: Manners,
+}
+
+/// How the agent's own questions are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manners {
+    /// As every HTTP/2 library does.
+    #[default]
+    Honest,
+    /// Not at all.
+    Mute,
+    /// In the name of this process, which the kernel must let one do.
+    InTheNameOf(i32),
 }
 
 impl RawConnection {
@@ -101,7 +116,7 @@ impl RawConnection {
         let socket = UnixStream::connect(socket)?;
         socket.set_read_timeout(Some(LIMIT))?;
         socket.set_write_timeout(Some(LIMIT))?;
-        Ok(Self { socket, next_stream: 1 })
+        Ok(Self { socket, next_stream: 1, manners: Manners::Honest })
     }
 
     /// Connects, begins to speak HTTP/2, and waits only a second for the agent to take more.
@@ -126,8 +141,21 @@ impl RawConnection {
     }
 
     /// Goes on with a connection that another process or program opened.
-    pub fn adopt(socket: OwnedFd, next_stream: u32) -> Self {
-        Self { socket: socket.into(), next_stream }
+    pub fn adopt(socket: OwnedFd, next_stream: u32, manners: Manners) -> Self {
+        Self { socket: socket.into(), next_stream, manners }
+    }
+
+    /// A copy of the descriptor.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
+    }
+
+    /// The next stream to open.
+    pub fn next_stream(&self) -> u32 {
+        self.next_stream
     }
 
     /// The socket, and the next stream.
@@ -166,9 +194,24 @@ impl RawConnection {
         self.socket.read_exact(&mut payload)?;
         if matches!(kind, SETTINGS | PING) && flags & ACK == 0 {
             let answer = if kind == PING { payload.as_slice() } else { &[] };
-            self.send(&frame(kind, ACK, 0, answer))?;
+            self.answer(&frame(kind, ACK, 0, answer))?;
         }
         Ok((kind, flags, u32::from_be_bytes(stream), payload))
+    }
+
+    fn answer(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.manners {
+            Manners::Honest => self.send(bytes),
+            Manners::Mute => Ok(()),
+            Manners::InTheNameOf(pid) => {
+                let own = UnixCredentials::new();
+                let named = UnixCredentials::from(nix::libc::ucred { pid, uid: own.uid(), gid: own.gid() });
+                let control = [ControlMessage::ScmCredentials(&named)];
+                let slices = [io::IoSlice::new(bytes)];
+                sendmsg::<()>(self.socket.as_raw_fd(), &slices, &control, MsgFlags::empty(), None)?;
+                Ok(())
+            }
+        }
     }
 
     /// Reads until a message of `stream` comes.

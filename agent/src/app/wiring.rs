@@ -17,7 +17,7 @@ use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::authority::embedded::{self, EmbeddedAuthority, SealingKey};
 use crate::drain::{self, Drain, DrainTrigger};
-use crate::endpoint::{self, Listener, Options, SocketOptions};
+use crate::endpoint::{self, Listener, OnIntrusion, Options, SocketOptions};
 use crate::health::{self, Notifier, ServiceHealth};
 use crate::identity::Identity;
 use crate::policy::Limits;
@@ -79,6 +79,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
 
     let [workload_path, admin_path] =
         [&settings.workload_socket, &settings.admin_socket].map(|path| path.display().to_string());
+    let told = told_by(&identity);
     let (health, workload_routes) = workload_routes(identity).await?;
     let admin = admin_api::Admin { store, authority, audit, clock, access: settings.admin_access };
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
@@ -89,8 +90,8 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let options = |max_connections| Options { max_connections, drain_limit, request_limit, ..Options::default() };
     let serving = async {
         tokio::try_join!(
-            endpoint::serve(workload, workload_routes, options(settings.max_connections), drain.clone()),
-            endpoint::serve(operators, admin_api::routes(admin), options(ADMIN_CONNECTIONS), drain.clone()),
+            endpoint::serve(workload, workload_routes, options(settings.max_connections), drain.clone(), told.clone()),
+            endpoint::serve(operators, admin_api::routes(admin), options(ADMIN_CONNECTIONS), drain.clone(), told),
         )
     };
 
@@ -98,17 +99,19 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     health.serving().await;
     notifier.ready("serving")?;
     ready();
-    let watched = async {
-        // The runtime still schedules: a probe that is polled at all is the sign of life.
-        health::watchdog(&notifier, || async { true }).await;
-        std::future::pending::<()>().await;
-    };
     tokio::select! {
         served = serving => served.map(drop)?,
-        () = watched => {}
+        () = watched(&notifier) => {}
         () = tell_of_drain(&drain, &notifier, &health) => {}
     }
     Ok(())
+}
+
+/// Tells the service manager that the agent lives, for as long as it does.
+async fn watched(notifier: &Notifier) {
+    // The runtime still schedules: a probe that is polled at all is the sign of life.
+    health::watchdog(notifier, || async { true }).await;
+    std::future::pending::<()>().await;
 }
 
 /// A connection costs two descriptors and a process that holds tokens one: the soft limit,
@@ -119,6 +122,15 @@ fn raise_descriptor_limit() {
     if let Err(error) = raised {
         tracing::warn!(%error, "the soft limit of open files stays as it is");
     }
+}
+
+/// Has each connection recorded that was ended for who spoke on it.
+fn told_by(identity: &Arc<Identity>) -> OnIntrusion {
+    let identity = Arc::clone(identity);
+    Arc::new(move |peer, error| {
+        let (identity, peer) = (Arc::clone(&identity), Arc::clone(peer));
+        tokio::spawn(async move { identity.record_intrusion(&peer, error).await });
+    })
 }
 
 async fn workload_routes(identity: Arc<Identity>) -> Result<(ServiceHealth, Routes), AppError> {

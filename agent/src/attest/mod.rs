@@ -2,8 +2,9 @@
 //!
 //! The evidence about a peer is handed to one attestor after another, cheapest first; each
 //! tells the selectors of its kinds that hold. Before the dearer ones are asked, the caller says
-//! which kinds still matter. At the end the evidence is read again, and only if it is unchanged
-//! is there an [`Attestation`], without which no policy grants anything.
+//! which kinds still matter. At the end the process itself has to answer on its connection, the
+//! evidence is read again, and only if it is unchanged is there an [`Attestation`], without which
+//! no policy grants anything.
 //!
 //! ```
 //! use countersign_agent::attest::Attestation;
@@ -43,7 +44,7 @@ use std::time::Duration;
 use countersign_common::clock::Clock;
 use countersign_common::selector::{Selector, SelectorKind};
 
-use crate::peer::{Peer, PeerError};
+use crate::peer::{self, Peer, PeerError};
 
 pub use attestation::Attestation;
 use attestation::Findings;
@@ -60,9 +61,10 @@ const QUESTIONS: usize = 256;
 const QUESTIONS_PER_USER: usize = 8;
 
 /// How long an attestation may take: the answers of the attestors that wait for somebody, one
-/// after another.
-pub const LONGEST: Duration =
-    Duration::from_secs(2 * unix::ANSWER_LIMIT.as_secs() + image_hash::DIGEST_LIMIT.as_secs());
+/// after another, and that of the process itself.
+pub const LONGEST: Duration = Duration::from_secs(
+    2 * unix::ANSWER_LIMIT.as_secs() + image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
+);
 
 /// Why there is no attestation.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +120,7 @@ impl Attestors {
     /// something are told only if it names them.
     ///
     /// # Errors
-    /// The peer is gone, or changed before the end. An attestor that cannot tell is no error
+    /// The peer is gone, changed before the end, or is not the one that asks. An attestor that cannot tell is no error
     /// here: its kinds become [`Attestation::unavailable`].
     pub async fn attest(
         &self,
@@ -136,6 +138,7 @@ impl Attestors {
                 findings.ask(attestor.as_ref(), &evidence, &wanted).await;
             }
         }
+        evidence.proven().await?;
         Ok(findings.conclude(&evidence)?)
     }
 }

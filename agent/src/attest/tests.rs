@@ -179,7 +179,7 @@ async fn two_users_hash_one_file_once() {
         std::fs::set_permissions(program.directory.path(), anybody).unwrap();
         let one = Child::run(&program.path);
         let two = Child::start(Command::new(&program.path).arg("600").uid(1001).gid(1001));
-        two.until(|| std::fs::read_link(two.proc("exe")).is_ok_and(|exe| exe == program.path));
+        two.until(|| two.waits_in(&program.path));
         both_hash_once(&one.peer(), &Peer::of_process(two.pid(), 1001, 1001)).await;
     }
 }
@@ -298,7 +298,7 @@ fn in_own_mount_namespace(script: &str, arguments: &[&Path], image: &Path) -> Ch
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]).args(arguments);
     let child = Child::start(&mut command);
-    child.until(|| std::fs::read_link(child.proc("exe")).is_ok_and(|exe| exe == image));
+    child.until(|| child.waits_in(image));
     child
 }
 

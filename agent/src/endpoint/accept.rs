@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 
-use super::connection::Connection;
+use super::connection::{Connection, OnIntrusion};
 use super::socket::Listener;
 use crate::drain::Drain;
 use crate::peer::Peer;
@@ -52,6 +52,8 @@ pub(super) struct AcceptLoop {
     pub(super) drain: Drain,
     /// Ends the connections.
     pub(super) stop: Drain,
+    /// Hears of those that are ended for who speaks on them.
+    pub(super) on_intrusion: OnIntrusion,
     /// Takes what was accepted; bounded.
     pub(super) accepted: mpsc::Sender<io::Result<Connection>>,
 }
@@ -94,7 +96,10 @@ impl AcceptLoop {
     /// A peer that cannot be named gets no connection, and is not told why.
     fn identified(&self, stream: UnixStream, place: OwnedSemaphorePermit) -> Option<Connection> {
         match Peer::of(&stream) {
-            Ok(peer) => Some(Connection::new(stream, Arc::new(peer), place, self.preface_limit, self.stop.clone())),
+            Ok(peer) => {
+                let (stop, on_intrusion) = (self.stop.clone(), Arc::clone(&self.on_intrusion));
+                Some(Connection::new(stream, Arc::new(peer), place, self.preface_limit, stop, on_intrusion))
+            }
             Err(error) => {
                 tracing::debug!(%error, "connection refused: its peer cannot be identified");
                 None

@@ -6,18 +6,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::frames::{FrameError, FrameWalker};
+use super::outgoing::{FrameEnds, OwnFrame};
 use crate::drain::Drain;
-use crate::peer::Peer;
+use crate::peer::{self, Peer, PeerError};
+use crate::weakened::Protection;
 
 /// Who calls: what a service finds in the extensions of each request.
 pub type Caller = Arc<Peer>;
+
+/// Hears of each connection that is ended since another process than its peer spoke on it.
+pub type OnIntrusion = Arc<dyn Fn(&Caller, PeerError) + Send + Sync>;
 
 /// Bytes taken from the kernel at a time.
 const READ_SIZE: usize = 4096;
@@ -31,6 +36,8 @@ enum Ending {
     Frames(#[from] FrameError),
     #[error("the client sent no HTTP/2 preface in time")]
     NoPreface,
+    #[error("another process speaks on the connection")]
+    OtherSender,
     #[error("the agent stops")]
     Stop,
 }
@@ -40,6 +47,7 @@ impl From<Ending> for io::Error {
         let kind = match ending {
             Ending::Frames(_) => io::ErrorKind::InvalidData,
             Ending::NoPreface => io::ErrorKind::TimedOut,
+            Ending::OtherSender => io::ErrorKind::PermissionDenied,
             Ending::Stop => io::ErrorKind::ConnectionAborted,
         };
         Self::new(kind, ending)
@@ -49,11 +57,15 @@ impl From<Ending> for io::Error {
 /// An accepted connection with its identified peer.
 ///
 /// It ends with an error when the client breaks the framing of HTTP/2, does not send the
-/// preface in time, or when `stop` says so.
+/// preface in time, when another process than the peer speaks on it, or when `stop` says so.
 pub(super) struct Connection {
     io: UnixStream,
     caller: Caller,
+    on_intrusion: OnIntrusion,
     walker: FrameWalker,
+    /// A frame of our own that goes out before anything else.
+    own: Option<OwnFrame>,
+    ends: FrameEnds,
     /// What the walker let through; `read` bytes of it the server has read.
     through: Vec<u8>,
     read: usize,
@@ -72,11 +84,15 @@ impl Connection {
         place: OwnedSemaphorePermit,
         preface_limit: Duration,
         stop: Drain,
+        on_intrusion: OnIntrusion,
     ) -> Self {
         Self {
             io,
             caller,
+            on_intrusion,
             walker: FrameWalker::new(),
+            own: None,
+            ends: FrameEnds::default(),
             through: Vec::new(),
             read: 0,
             ending: None,
@@ -106,16 +122,62 @@ impl Connection {
     /// Reads once and walks over what came. Ready with the number of bytes, 0 at the end.
     fn poll_walk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; READ_SIZE];
-        let mut buf = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-        if let Err(error) = self.walker.feed(buf.filled(), &mut self.through) {
+        let received = ready!(self.poll_receive(cx, &mut bytes))?;
+        if let Some(sender) = received.sender.filter(|sender| *sender != self.caller.pid())
+            && !Protection::Sender.is_out()
+        {
+            self.end_for(sender);
+            return Poll::Ready(Ok(received.length));
+        }
+        if let Err(error) = self.walker.feed(&bytes[..received.length], &mut self.through) {
             tracing::debug!(pid = self.caller.pid(), %error, "the client breaks the framing of HTTP/2");
             self.ending = Some(Ending::Frames(error));
         }
+        self.walker.answers().for_each(|answer| self.caller.answered(answer));
         if self.walker.has_preface() {
             self.preface_limit = None;
         }
-        Poll::Ready(Ok(buf.filled().len()))
+        Poll::Ready(Ok(received.length))
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<peer::Received>> {
+        loop {
+            ready!(self.io.poll_read_ready(cx))?;
+            match self.io.try_io(Interest::READABLE, || peer::receive(&self.io, bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Poll::Ready(received),
+            }
+        }
+    }
+
+    /// Not a byte of another process is walked over, and nothing more is said to anybody.
+    fn end_for(&mut self, sender: i32) {
+        tracing::debug!(pid = self.caller.pid(), sender, "another process speaks on the connection");
+        self.ending = Some(Ending::OtherSender);
+        self.caller.spoken_for_by(sender);
+        (self.on_intrusion)(&self.caller, PeerError::OtherSender { pid: sender });
+    }
+
+    /// Whether there is something of our own to say, now or once the server's frame is out.
+    fn has_own(&mut self, cx: &Context<'_>) -> bool {
+        if self.own.is_none() {
+            self.own = self.caller.to_say(cx).map(OwnFrame::of);
+        }
+        self.own.is_some()
+    }
+
+    /// Writes what is of our own, if the server is between two frames. Ready when nothing of it
+    /// is half out.
+    fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_own(cx) && self.ends.is_between_frames() {
+            let Some(own) = &mut self.own else { break };
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, own.rest()))?;
+            own.wrote(written);
+            if own.rest().is_empty() {
+                self.own = None;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sees to it that the task is woken when a limit is reached or a stop is asked for.
@@ -136,7 +198,7 @@ impl Connection {
     fn check_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.check_limits(cx);
         match self.ending {
-            Some(ending @ Ending::Stop) => Err(ending.into()),
+            Some(ending @ (Ending::Stop | Ending::OtherSender)) => Err(ending.into()),
             _ => Ok(()),
         }
     }
@@ -154,6 +216,9 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.check_limits(cx);
+        // What cannot be written now is written when there is room: the task is woken then. That
+        // the writing failed is found by reading, too.
+        let _ = this.poll_say(cx);
         loop {
             // Nothing handed over means "end of input" to the server, so the loop goes on
             // while the walker holds back; what it holds is bounded.
@@ -172,8 +237,14 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_write(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let this = &mut *self;
+        this.check_write(cx)?;
+        ready!(this.poll_say(cx))?;
+        // What is of our own goes out at the end of the server's frame.
+        let length = if this.has_own(cx) { this.ends.until_end(bytes) } else { bytes.len() };
+        let written = ready!(Pin::new(&mut this.io).poll_write(cx, &bytes[..length]))?;
+        this.ends.advance(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -189,8 +260,20 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_write(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        if self.has_own(cx) {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |slice| slice));
+        }
+        let this = &mut *self;
+        this.check_write(cx)?;
+        let written = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?;
+        let mut left = written;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            this.ends.advance(&slice[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

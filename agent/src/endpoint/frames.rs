@@ -4,7 +4,9 @@
 //! (`authority`). Header blocks are held back until they are complete; all other bytes go
 //! on at once. The number of bytes never changes. Bytes in, bytes out: no I/O here.
 //!
-//! The walker is also where a PING's answer can be seen with the bytes that carried it.
+//! Answers to PINGs are also told to the connection, which knows who sent the bytes.
+
+use crate::peer::Challenge;
 
 use super::header_block::{HeaderBlock, MAX_BLOCK, MAX_BLOCK_FRAMES};
 
@@ -16,6 +18,9 @@ pub(super) const FRAME_HEADER: usize = 9;
 pub(super) const MAX_PAYLOAD: usize = 16_384;
 
 const HEADERS: u8 = 0x1;
+/// PING, whose payload are eight bytes (RFC 9113, section 6.7).
+pub(super) const PING: u8 = 0x6;
+const ACK: u8 = 0x1;
 const CONTINUATION: u8 = 0x9;
 
 /// Why a connection cannot go on. The bytes that show the fault are passed on first, so that
@@ -38,6 +43,15 @@ pub(super) enum FrameError {
 pub(super) struct FrameWalker {
     state: State,
     block: Option<HeaderBlock>,
+    answer: Option<Answer>,
+    answers: Vec<Challenge>,
+}
+
+/// The answer to a PING that is passing.
+#[derive(Default)]
+struct Answer {
+    bytes: Challenge,
+    seen: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -53,12 +67,17 @@ const NEXT_HEADER: State = State::Header { bytes: [0; FRAME_HEADER], seen: 0 };
 impl FrameWalker {
     /// At the start of a connection.
     pub(super) fn new() -> Self {
-        Self { state: State::Preface { seen: 0 }, block: None }
+        Self { state: State::Preface { seen: 0 }, block: None, answer: None, answers: Vec::new() }
     }
 
     /// Whether the connection preface is through.
     pub(super) fn has_preface(&self) -> bool {
         !matches!(self.state, State::Preface { .. })
+    }
+
+    /// The answers to PINGs that the last bytes completed, in their order.
+    pub(super) fn answers(&mut self) -> std::vec::Drain<'_, Challenge> {
+        self.answers.drain(..)
     }
 
     /// Takes the next bytes of the client and appends to `out` what the server may read.
@@ -124,6 +143,8 @@ impl FrameWalker {
             (None, kind) if kind != CONTINUATION => out.extend_from_slice(bytes),
             _ => return Err(FrameError::OutOfPlace),
         }
+        let is_answer = frame.kind == PING && frame.flags & ACK != 0 && frame.stream == 0;
+        self.answer = (is_answer && frame.length == size_of::<Challenge>()).then(Answer::default);
         self.payload_left(frame.length, out);
         Ok(())
     }
@@ -133,6 +154,10 @@ impl FrameWalker {
         match &mut self.block {
             Some(block) => block.push(&input[..taken]),
             None => out.extend_from_slice(&input[..taken]),
+        }
+        if let Some(Answer { bytes, seen }) = &mut self.answer {
+            bytes[*seen..*seen + taken].copy_from_slice(&input[..taken]);
+            *seen += taken;
         }
         self.payload_left(left - taken, out);
         taken
@@ -144,6 +169,7 @@ impl FrameWalker {
             return;
         }
         self.state = NEXT_HEADER;
+        self.answers.extend(self.answer.take().map(|answer| answer.bytes));
         if let Some(block) = &mut self.block
             && let Err(error) = block.frame_ends()
         {

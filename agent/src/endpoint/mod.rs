@@ -11,6 +11,7 @@ mod frames;
 mod header_block;
 mod hpack;
 mod huffman;
+mod outgoing;
 mod socket;
 #[cfg(test)]
 mod test_encoder;
@@ -28,7 +29,7 @@ use tonic::transport::Server;
 use crate::drain::{self, Drain};
 use accept::AcceptLoop;
 
-pub use connection::Caller;
+pub use connection::{Caller, OnIntrusion};
 pub use directory::DirectoryFault;
 pub use socket::{Listener, MAX_PATH, SocketError, SocketOptions};
 
@@ -85,11 +86,18 @@ pub enum EndpointError {
 
 /// Serves `routes` on `listener` until a drain is requested and the calls under way are done
 /// or their time is up. The name of the socket goes at the request; a service or method that
-/// is not in `routes` is answered `Unimplemented`.
+/// is not in `routes` is answered `Unimplemented`. Bytes that the peer of a connection did not
+/// send itself end it, and `on_intrusion` hears of it.
 ///
 /// # Errors
 /// The endpoint stopped without being asked to.
-pub async fn serve(listener: Listener, routes: Routes, options: Options, drain: Drain) -> Result<(), EndpointError> {
+pub async fn serve(
+    listener: Listener,
+    routes: Routes,
+    options: Options,
+    drain: Drain,
+    on_intrusion: OnIntrusion,
+) -> Result<(), EndpointError> {
     let (stop_trigger, stop) = drain::channel();
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
     let accept_loop = AcceptLoop {
@@ -97,6 +105,7 @@ pub async fn serve(listener: Listener, routes: Routes, options: Options, drain: 
         preface_limit: options.preface_limit,
         drain: drain.clone(),
         stop,
+        on_intrusion,
         accepted,
     };
     let server = server(&options)

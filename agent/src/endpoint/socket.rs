@@ -19,6 +19,8 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::UnixListener;
 
+use crate::peer;
+
 use super::directory::{self, DirectoryFault};
 
 /// Longest path of a socket in bytes: `sun_path` without the final zero (unix(7)).
@@ -105,6 +107,8 @@ impl Listener {
         let socket = bound(path, mode).map_err(failed("bind"))?;
         let name = SocketName::of(path).map_err(failed("look at"))?;
         name.widen_to(mode).map_err(failed("set the mode of"))?;
+        // Before anybody can connect, so that no byte comes without its sender.
+        peer::tell_senders(&socket).map_err(failed("have the kernel tell the senders on"))?;
         listen(&socket, Backlog::MAXCONN).map_err(|e| failed("listen on")(e.into()))?;
         let socket = UnixListener::from_std(net::UnixListener::from(socket)).map_err(failed("listen on"))?;
         Ok(Self { name, socket, _lock: lock })

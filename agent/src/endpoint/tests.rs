@@ -39,7 +39,7 @@ fn served(options: Options) -> Served {
     let (_, service) = tonic_health::server::health_reporter();
     let routes = Routes::new(InterceptedService::new(service, only_named_callers));
     let (drain, drained) = drain::channel();
-    let serving = tokio::spawn(serve(listener, routes, options, drained));
+    let serving = tokio::spawn(serve(listener, routes, options, drained, Arc::new(|_, _| ())));
     Served { path, drain, serving, _directory: directory }
 }
 

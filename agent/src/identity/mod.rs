@@ -19,11 +19,11 @@ use countersign_common::svid::jwt::JwtSvid;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::attest::{Attestation, Attestors};
+use crate::attest::{AttestError, Attestation, Attestors};
 use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::drain::Drain;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerError};
 use crate::policy::{self, Grant, Limits, PolicyRefusal};
 use crate::registry::Snapshot;
 use crate::svid::JwtCache;
@@ -93,6 +93,12 @@ impl Identity {
     /// Records a request that was refused for its form, before anybody was attested.
     pub async fn record_malformed(&self, event: &'static str, peer: &Peer, reason: String) {
         Account::open(self, event, peer, &[], None).refused(Refusal::Malformed(reason)).await;
+    }
+
+    /// Records a connection that was ended for who spoke on it.
+    pub async fn record_intrusion(&self, peer: &Peer, error: PeerError) {
+        let account = Account::open(self, "connection", peer, &[], None);
+        account.refused(Refusal::Attest(AttestError::Peer(error))).await;
     }
 
     async fn tell_jwt_story(

@@ -75,7 +75,11 @@ impl Refusal {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Attest(AttestError::Peer(error)) => match error {
-                PeerError::Exited | PeerError::LeaderExited { .. } | PeerError::Changed { .. } => Fault::Caller,
+                PeerError::Exited
+                | PeerError::LeaderExited { .. }
+                | PeerError::Changed { .. }
+                | PeerError::OtherSender { .. }
+                | PeerError::NoCountersign(_) => Fault::Caller,
                 _ => Fault::Agent,
             },
             Self::Malformed(_) | Self::NoEntry | Self::OtherIdentity { .. } | Self::Policy(_) | Self::Exited => {

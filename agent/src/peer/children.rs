@@ -7,6 +7,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
+use super::countersign::Countersign;
 use super::{Credentials, Peer, pidfd_open};
 
 /// How long a child may take to do anything at all.
@@ -26,7 +27,8 @@ impl Peer {
         let _on = RUNTIME
             .get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap())
             .enter();
-        Arc::new(Self::hold(pidfd_open(pid).unwrap(), Credentials { uid, gid }).unwrap())
+        let peer = Self::hold(pidfd_open(pid).unwrap(), Credentials { uid, gid }).unwrap();
+        Arc::new(Self { countersign: Countersign::not_needed(), ..peer })
     }
 
     /// The peer that this test is when it connects to itself.
@@ -76,8 +78,16 @@ impl Child {
     pub(crate) fn run(program: &Path) -> Self {
         let child = Self::start(Command::new(program).arg("600"));
         let image = std::fs::canonicalize(program).unwrap();
-        child.until(|| std::fs::read_link(child.proc("exe")).is_ok_and(|exe| exe == image));
+        child.until(|| child.waits_in(&image));
         child
+    }
+
+    /// Whether it runs `image` and waits there for time or input: until then it may still be on
+    /// its way through exec, which no process is that has connected.
+    pub(crate) fn waits_in(&self, image: &Path) -> bool {
+        let runs = std::fs::read_link(self.proc("exe")).is_ok_and(|exe| exe == image);
+        let waits_in = std::fs::read_to_string(self.proc("wchan")).unwrap_or_default();
+        runs && (waits_in.contains("sleep") || waits_in.contains("pipe"))
     }
 
     /// Tells it to do its next step.

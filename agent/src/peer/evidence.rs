@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::proc_dir::{self, ProcDir};
 use super::proc_files::Status;
 use super::{Executable, FileIdentity, Peer, PeerError};
+use crate::weakened::Protection;
 
 /// User and group ids of a process (credentials(7)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,8 +42,9 @@ pub struct ProcessInstance {
 
 /// The facts that must not change between being read and being relied on.
 #[derive(Debug)]
-struct Facts {
+pub(super) struct Facts {
     start_time: u64,
+    start_stack: u64,
     status: Status,
     executable: FileIdentity,
     cgroups: Vec<super::CgroupMembership>,
@@ -57,6 +59,7 @@ impl Facts {
         }
         Ok(Self {
             start_time: stat.start_time,
+            start_stack: stat.start_stack,
             status: dir.status()?,
             executable: dir.executable_identity()?,
             cgroups: dir.cgroups()?,
@@ -65,9 +68,23 @@ impl Facts {
 
     /// The first fact of `now` that is not as it was.
     fn difference(&self, now: &Self) -> Option<&'static str> {
+        if Protection::Change.is_out() {
+            return None;
+        }
+        (self.executable != now.executable).then_some("executable").or_else(|| self.program_difference(now))
+    }
+
+    /// The same, but for what happens to a running executable's file from outside: its name
+    /// may go and its mode may change, and the program is the same.
+    pub(super) fn program_difference(&self, now: &Self) -> Option<&'static str> {
+        if Protection::Change.is_out() {
+            return None;
+        }
+        let file = |facts: &Self| (facts.executable.dev, facts.executable.ino);
         [
             ("start time", self.start_time != now.start_time),
-            ("executable", self.executable != now.executable),
+            ("executable", file(self) != file(now)),
+            ("running image", self.start_stack != now.start_stack),
             ("credentials", self.status != now.status),
             ("cgroup", self.cgroups != now.cgroups),
         ]
@@ -95,6 +112,7 @@ impl Fingerprint {
         let dir = ProcDir::open(&self.peer)?;
         let now = Facts::read(&dir, &self.peer)?;
         if let Some(what) = self.facts.difference(&now) {
+            self.peer.countersign.send_away();
             return Err(PeerError::Changed { what });
         }
         self.peer.check_alive()
@@ -138,11 +156,26 @@ impl Evidence {
         let fingerprint = Fingerprint { peer: Arc::clone(peer), facts: Arc::new(facts) };
         // Since connect the process may have run a set-uid program or dropped its privilege.
         // Either way the one who asks is not the one who connected.
-        if fingerprint.credentials() != peer.connected_as {
+        if fingerprint.credentials() != peer.connected_as && !Protection::ConnectedAs.is_out() {
+            peer.countersign.send_away();
             return Err(PeerError::Changed { what: "credentials" });
         }
         peer.check_alive()?;
+        peer.countersign.ask(&fingerprint.facts).inspect_err(|_| peer.countersign.send_away())?;
         Ok(Self { fingerprint, executable })
+    }
+
+    /// Waits until the process has proven that it is the one that asks. The evidence is to be
+    /// read again afterwards: the answer is this program's own only if it was no other meanwhile.
+    ///
+    /// # Errors
+    /// Another process speaks on the connection, nobody answers, or the process is gone.
+    pub async fn proven(&self) -> Result<(), PeerError> {
+        let peer = &self.fingerprint.peer;
+        tokio::select! {
+            given = peer.countersign.given() => given,
+            () = peer.exited() => Err(PeerError::Exited),
+        }
     }
 
     /// Reads the facts again and compares; see [`Fingerprint::recheck`].
@@ -189,6 +222,15 @@ impl Evidence {
     /// Its cgroups, in the kernel's order.
     pub fn cgroups(&self) -> &[CgroupMembership] {
         &self.fingerprint.facts.cgroups
+    }
+
+    /// Whether somebody who is not root here can send bytes in the name of the process: it lives in
+    /// a pid namespace whose user namespace has a root of its own.
+    ///
+    /// # Errors
+    /// The process is gone, or its namespaces cannot be looked at.
+    pub fn sender_can_be_forged(&self) -> Result<bool, PeerError> {
+        ProcDir::open(&self.fingerprint.peer)?.sender_can_be_forged()
     }
 
     /// `/proc/PID/mountinfo` of the process, as bytes (proc(5)).

@@ -15,10 +15,13 @@
 //! connected, and only a proof that the attested process answers on the connection closes
 //! what is left.
 
+mod countersign;
 mod evidence;
 mod executable;
+mod namespaces;
 mod proc_dir;
 mod proc_files;
+mod sender;
 mod sys;
 
 #[cfg(test)]
@@ -29,6 +32,8 @@ mod tests;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,8 +41,11 @@ use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
+use countersign::Countersign;
+pub use countersign::{ANSWER_LIMIT, Challenge, ToSay};
 pub use evidence::{CgroupMembership, Credentials, Evidence, Fingerprint, ProcessInstance, trusted_mountinfo};
 pub use executable::{Executable, FileIdentity};
+pub use sender::{Received, receive, tell_senders};
 
 /// The process that connected, held by its pidfd for as long as the connection lives. Costs
 /// one descriptor, which is also registered with the reactor.
@@ -46,6 +54,7 @@ pub struct Peer {
     pid: i32,
     connected_as: Credentials,
     pidfd: AsyncFd<OwnedFd>,
+    countersign: Countersign,
 }
 
 /// Why a peer could not be identified, or is not what it was.
@@ -71,6 +80,20 @@ pub enum PeerError {
         /// Which fact: executable, start time, credentials or cgroup.
         what: &'static str,
     },
+    /// Bytes came that the process did not send.
+    #[error("process {pid} speaks on the connection of another process, which is refused from then on")]
+    OtherSender {
+        /// Who sent them; 0 if it has no pid that the agent could see.
+        pid: i32,
+    },
+    /// The challenge was not answered.
+    #[error(
+        "the process did not prove within {0:?} that it is the one that asks: it is stopped, starved, or has become          another program"
+    )]
+    NoCountersign(Duration),
+    /// There is no random number to challenge the process with.
+    #[error("the system has no random numbers for the proof of the caller")]
+    NoRandomness,
     /// The agent lacks the privilege to look.
     #[error("the agent may not read {what} of process {pid}; run it as the same user, or with CAP_SYS_PTRACE")]
     NotPermitted {
@@ -125,7 +148,8 @@ impl Peer {
 
     fn hold(pidfd: OwnedFd, connected_as: Credentials) -> Result<Self, PeerError> {
         let pid = pid(&pidfd)?;
-        let peer = Self { pid, connected_as, pidfd: sys::watch(pidfd).map_err(PeerError::Socket)? };
+        let pidfd = sys::watch(pidfd).map_err(PeerError::Socket)?;
+        let peer = Self { pid, connected_as, pidfd, countersign: Countersign::new() };
         peer.check_alive()?;
         Ok(peer)
     }
@@ -156,6 +180,22 @@ impl Peer {
     pub fn is_alive(&self) -> bool {
         // A pidfd is readable when its process has exited (pidfd_open(2)).
         poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+    }
+
+    /// What the connection has to say to the process, if anything. The task of `cx` is woken when
+    /// there is something new.
+    pub fn to_say(&self, cx: &Context<'_>) -> Option<ToSay> {
+        self.countersign.to_say(cx)
+    }
+
+    /// Takes the answer to a challenge. The connection vouches that it came in bytes of this process.
+    pub fn answered(&self, answer: Challenge) {
+        self.countersign.answered(answer);
+    }
+
+    /// Bytes of the process `pid` came on the connection: nothing is given out on it any more.
+    pub fn spoken_for_by(&self, pid: i32) {
+        self.countersign.other_sender(pid);
     }
 
     /// Reads the evidence: every fact that selectors are made of, under the live pidfd. Reads

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
-use super::{CgroupMembership, FileIdentity, Peer, PeerError, proc_files};
+use super::{CgroupMembership, FileIdentity, Peer, PeerError, namespaces, proc_files};
 
 /// The longest file of `/proc/PID` that is read, in bytes: `status` with some 6000
 /// supplementary groups, `cgroup` with sixteen paths of the greatest length.
@@ -76,6 +76,17 @@ impl<'a> ProcDir<'a> {
     pub(super) fn hold_executable(&self) -> Result<OwnedFd, PeerError> {
         openat(&self.directory, "exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| self.peer.failure("exe", errno.into()))
+    }
+
+    /// Whether the sender of the process's bytes can be forged; see `namespaces`.
+    pub(super) fn sender_can_be_forged(&self) -> Result<bool, PeerError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let open_at = |path: &str| openat(&self.directory, path, flags, Mode::empty()).map_err(io::Error::from);
+        let forged = || {
+            let [own, own_user] = ["/proc/self/ns/pid", "/proc/self/ns/user"].map(open_at);
+            namespaces::sender_can_be_forged(open_at("ns/pid")?, &own?, &own_user?)
+        };
+        forged().map_err(|source| self.peer.failure("pid namespace", source))
     }
 
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, PeerError> {

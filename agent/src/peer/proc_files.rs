@@ -13,6 +13,9 @@ pub(super) struct Stat {
     pub(super) state: u8,
     /// Field 22, clock ticks since boot.
     pub(super) start_time: u64,
+    /// Field 28, where the stack of the running image begins: another place after each exec, also
+    /// of the same file. 0 to a reader that may not trace the process.
+    pub(super) start_stack: u64,
 }
 
 /// What `status` says about the credentials.
@@ -38,8 +41,9 @@ pub(super) fn stat(file: &[u8]) -> Option<Stat> {
     let state = fields.next()?;
     // Field 3 is taken; 18 fields lie between it and field 22.
     let start_time = fields.nth(18)?.parse().ok()?;
+    let start_stack = fields.nth(5)?.parse().ok()?;
     match state.as_bytes() {
-        [state] => Some(Stat { state: *state, start_time }),
+        [state] => Some(Stat { state: *state, start_time, start_stack }),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -53,6 +53,39 @@ pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     i32::try_from(info.tgid).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// `NS_GET_USERNS`, `_IO(0xb7, 1)` (linux/nsfs.h).
+const GET_OWNER: libc::Ioctl = 0xB701;
+
+/// `NS_GET_PARENT`, `_IO(0xb7, 2)`.
+const GET_PARENT: libc::Ioctl = 0xB702;
+
+/// The user namespace that a namespace belongs to (ioctl_ns(2)).
+///
+/// # Errors
+/// `EPERM`: it is outside the agent's own user namespace.
+pub(super) fn owner_of_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    related(namespace, GET_OWNER)
+}
+
+/// The pid namespace around a pid namespace (ioctl_ns(2)).
+///
+/// # Errors
+/// `EPERM`: it is outside the agent's own pid namespace.
+pub(super) fn parent_of_pid_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    related(namespace, GET_PARENT)
+}
+
+fn related(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open for the length of the borrow, and neither request reads or
+    // writes memory of this process.
+    let answer = unsafe { libc::ioctl(namespace.as_raw_fd(), request) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened this descriptor for the caller, who alone has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(answer) })
 }
 
 /// Registers a pidfd with the reactor, so that the exit of its process can be awaited.

@@ -75,6 +75,8 @@ pub mod field {
     pub const LIMIT: &str = "limit";
     /// Process id in the agent's pid namespace.
     pub const PID: &str = "pid";
+    /// Process id of whoever sent bytes on the connection of another process.
+    pub const SENDER: &str = "sender";
     /// Why a caller gets nothing.
     pub const REFUSAL: &str = "refusal";
     /// Revision of the entries.

@@ -17,19 +17,31 @@
 //! - `raw-watch`: opens `FetchJWTBundles` there and waits for the first message
 //! - `raw-end`: waits for the end of that stream
 //! - `raw-fetch AUDIENCE`: `FetchJWTSVID` there, to its end
+//! - `raw-send AUDIENCE`: begins `FetchJWTSVID` there, and reads nothing; `raw-end` does
+//! - `raw-give PATH`: passes the descriptor to whoever listens at PATH (unix(7), SCM_RIGHTS)
+//! - `raw-take PATH`: listens at PATH, and goes on with the descriptor that is passed
+//! - `fork PROGRAM`: starts another process, which goes on with the connection and with this one's
+//!   input and output, and says so; waits for it
+//! - `exec-leaving MANNERS READER PROGRAM...`: starts READER, which goes on like that, and whose
+//!   answers to the agent's own questions are `honest`, none (`mute`) or in this process's name
+//!   (`posing`); becomes PROGRAM
 //! - `exec-over PROGRAM`: becomes another program, which goes on with the connection, and says so
 //! - `hand-over PROGRAM`: starts another process, which goes on with the connection and with
 //!   this one's input and output, and says so; ends itself
 
-use std::io::BufRead;
-use std::os::fd::AsFd;
+use std::io::{BufRead, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use countersign_common::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509svidRequest};
-use countersign_tests::RawConnection;
+use countersign_tests::{Manners, RawConnection};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use prost::Message;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -56,7 +68,18 @@ async fn main() {
                 raw.hand_to(program).spawn().expect("it runs");
                 return;
             }
-            ("raw-open" | "raw-watch" | "raw-end" | "raw-fetch", arguments) => {
+            ("fork", [program]) => {
+                let mut child = raw.lend_to(program, "honest").spawn().expect("it runs");
+                child.wait().expect("our child");
+                return;
+            }
+            ("exec-leaving", [manners, reader, program, arguments @ ..]) => {
+                raw.lend_to(reader, manners).spawn().expect("it runs");
+                panic!("{}", Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).exec());
+            }
+            ("raw-give", [path]) => say(raw.give(path)),
+            ("raw-take", [path]) => say(raw.take(path)),
+            ("raw-open" | "raw-watch" | "raw-end" | "raw-fetch" | "raw-send", arguments) => {
                 let answer = raw.perform(words[0], arguments);
                 say(answer.unwrap_or_else(|error| json!({"code": "Closed", "message": error.to_string()})));
             }
@@ -83,6 +106,9 @@ struct Raw {
 
 const ADOPTED: &str = "WORKLOAD_ADOPTED";
 
+/// How it answers the agent's own questions.
+const MANNERS: &str = "WORKLOAD_MANNERS";
+
 impl Raw {
     fn adopted() -> Self {
         let Ok(adopted) = std::env::var(ADOPTED) else { return Self::default() };
@@ -90,8 +116,53 @@ impl Raw {
         let [descriptor, next_stream, watched] = numbers[..] else { panic!("three numbers: {adopted}") };
         assert_eq!(descriptor, 2, "it came as standard error");
         let socket = std::io::stderr().as_fd().try_clone_to_owned().expect("a socket");
+        let manners = match std::env::var(MANNERS).as_deref() {
+            Ok("mute") => Manners::Mute,
+            Ok("posing") => Manners::InTheNameOf(std::os::unix::process::parent_id().try_into().expect("a pid")),
+            _ => Manners::Honest,
+        };
         say(json!({"code": "Adopted"}));
-        Self { connection: Some(RawConnection::adopt(socket, next_stream)), watched }
+        Self { connection: Some(RawConnection::adopt(socket, next_stream, manners)), watched }
+    }
+
+    /// A command that goes on with a copy of the connection.
+    fn lend_to(&self, program: &str, manners: &str) -> Command {
+        let connection = self.connection.as_ref().expect("a connection to lend");
+        let mut command = Command::new(program);
+        command.env(ADOPTED, format!("2 {} {}", connection.next_stream(), self.watched)).env(MANNERS, manners);
+        command.stderr(connection.copy().expect("a descriptor"));
+        command
+    }
+
+    fn give(&mut self, path: &str) -> Value {
+        let connection = self.connection.as_ref().expect("a connection to give");
+        let taker = UnixStream::connect(path).expect("somebody listens");
+        let next_stream = connection.next_stream().to_be_bytes();
+        let copy = connection.copy().expect("a descriptor");
+        let descriptors = [copy.as_raw_fd()];
+        let (slices, control) = ([IoSlice::new(&next_stream)], [ControlMessage::ScmRights(&descriptors)]);
+        sendmsg::<()>(taker.as_raw_fd(), &slices, &control, MsgFlags::empty(), None).expect("it is taken");
+        json!({"code": "Ok"})
+    }
+
+    fn take(&mut self, path: &str) -> Value {
+        let listener = UnixListener::bind(path).expect("our name");
+        // So that one of another user can give.
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("our name");
+        say(json!({"code": "Listening"}));
+        let (giver, _) = listener.accept().expect("somebody gives");
+        let mut next_stream = [0; 4];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(&mut next_stream)];
+        recvmsg(&giver, &mut slices, &mut control, RecvFlags::empty()).expect("a message");
+        let passed = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let socket = passed.expect("a descriptor");
+        self.connection = Some(RawConnection::adopt(socket, u32::from_be_bytes(next_stream), Manners::Honest));
+        json!({"code": "Taken"})
     }
 
     fn perform(&mut self, command: &str, arguments: &[&str]) -> std::io::Result<Value> {
@@ -108,9 +179,13 @@ impl Raw {
                 connection.message(self.watched)?;
                 return Ok(json!({"code": "Ok"}));
             }
-            ("raw-fetch", [audience]) => {
+            ("raw-fetch" | "raw-send", [audience]) => {
                 let request = JwtsvidRequest { audience: vec![(*audience).to_owned()], spiffe_id: String::new() };
                 let stream = connection.call("FetchJWTSVID", &request.encode_to_vec())?;
+                if command == "raw-send" {
+                    self.watched = stream;
+                    return Ok(json!({"code": "Ok"}));
+                }
                 connection.end_of(stream)?
             }
             _ => connection.end_of(self.watched)?,

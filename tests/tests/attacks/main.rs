@@ -4,6 +4,7 @@
 
 mod damage;
 mod posing;
+mod speaking;
 mod wearing;
 
 use std::path::{Path, PathBuf};

@@ -166,6 +166,8 @@ async fn d5_a_stream_that_is_never_read_is_ended() {
     // A window of nothing: no message may be sent, and each change makes one.
     sluggish.send(&preface(&[(4, 0)])).expect("taken");
     sluggish.call("FetchJWTBundles", &[]).expect("taken");
+    // It reads until it has proven that it is the one that asks.
+    while sluggish.next_frame().expect("the agent asks").0 != PING {}
     agent.audited(std::process::id(), "served").await;
     for change in 0..3 {
         let id = format!("more-{change}");

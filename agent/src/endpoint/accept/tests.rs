@@ -41,6 +41,7 @@ fn fixture(answers: Vec<io::Result<UnixStream>>, places: usize) -> Fixture {
         preface_limit: Duration::from_secs(10),
         drain: drained,
         stop: stopped,
+        on_intrusion: Arc::new(|_, _| ()),
         accepted: sender,
     };
     let script = Script { answers: answers.into(), asked: Arc::clone(&asked) };

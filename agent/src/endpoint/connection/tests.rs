@@ -17,11 +17,12 @@ struct Ends {
 
 fn connected() -> Ends {
     let (client, server) = UnixStream::pair().unwrap();
+    peer::tell_senders(&server).unwrap();
     let places = Arc::new(Semaphore::new(1));
     let place = Arc::clone(&places).try_acquire_owned().unwrap();
     let caller = Arc::new(Peer::of(&server).unwrap());
     let (stop, stopped) = drain::channel();
-    let server = Connection::new(server, caller, place, Duration::from_secs(10), stopped);
+    let server = Connection::new(server, caller, place, Duration::from_secs(10), stopped, Arc::new(|_, _| ()));
     Ends { client, server, stop, places }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 fn stat_line(name: &str) -> String {
     format!(
         "4242 ({name}) S 1 4242 4242 0 -1 4194304 97 0 0 0 1 2 0 0 20 0 3 0 987654 5632000 123 \
-         18446744073709551615 1 1 0 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+         18446744073709551615 1 1 28 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     )
 }
 
@@ -19,9 +19,13 @@ fn status_file(name: &str, groups: &str) -> String {
 }
 
 #[test]
-fn start_time_is_field_22_whatever_the_name_says() {
+fn start_time_is_field_22_and_stack_28_whatever_the_name_says() {
     for name in ["sleep", "a b", "x) Z 1 (y", ") R 1 2 3\n", "((", "\u{fffd}", ""] {
-        assert_eq!(stat(stat_line(name).as_bytes()), Some(Stat { state: b'S', start_time: 987_654 }), "{name:?}");
+        assert_eq!(
+            stat(stat_line(name).as_bytes()),
+            Some(Stat { state: b'S', start_time: 987_654, start_stack: 28 }),
+            "{name:?}"
+        );
     }
 }
 
@@ -97,7 +101,7 @@ proptest! {
 
     #[test]
     fn no_name_changes_what_stat_says(name in "[ -~\\n]{0,64}") {
-        prop_assert_eq!(stat(stat_line(&name).as_bytes()), Some(Stat { state: b'S', start_time: 987_654 }));
+        prop_assert_eq!(stat(stat_line(&name).as_bytes()), Some(Stat { state: b'S', start_time: 987_654, start_stack: 28 }));
     }
 
     #[test]

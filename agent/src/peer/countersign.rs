@@ -1,0 +1,197 @@
+//! The countersign: the proof that the attested process itself answers on its connection.
+//!
+//! Evidence says what a process is; it does not say that this process is the one that asks. One
+//! that connected may have become another program since, and may have left a copy of the
+//! descriptor with somebody else. So a random number is sent *after* the evidence was read, and
+//! nothing is given out until it comes back in bytes that the attested process sent. Whoever
+//! became another program cannot answer it, and whoever kept a copy answers under a pid of its
+//! own.
+//!
+//! One answer proves the connection. Later requests on it are compared with what was proven:
+//! every byte of theirs has its sender, and a process that is no longer what was proven is not
+//! asked again, but has to connect again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::PeerError;
+use super::evidence::Facts;
+use crate::weakened::Protection;
+
+/// The random number: what an HTTP/2 PING carries (RFC 9113, section 6.7).
+pub type Challenge = [u8; 8];
+
+/// How long a process may take to answer. An honest client answers as soon as its HTTP/2
+/// library runs; one that is stopped or starved for longer asks again.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the connection has to say to the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToSay {
+    /// The challenge, to be sent back.
+    Challenge(Challenge),
+    /// That calls under way are the last ones on this connection.
+    GoAway,
+}
+
+/// The state of one connection's proof, shared by those who ask for it and by the connection.
+#[derive(Debug)]
+pub(super) struct Countersign {
+    state: Mutex<State>,
+    news: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    proof: Proof,
+    said: Said,
+    connection: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+enum Proof {
+    /// Nobody asked yet.
+    #[default]
+    Unasked,
+    /// About these facts, by this challenge.
+    Asked(Challenge, Arc<Facts>),
+    /// The process that these facts are about answered.
+    Given(Arc<Facts>),
+    /// Bytes of this process came.
+    OtherSender(i32),
+    /// A test has no connection.
+    #[cfg(test)]
+    NotNeeded,
+}
+
+/// What the connection was given to say.
+#[derive(Debug, Default)]
+struct Said {
+    challenge: bool,
+    go_away_wanted: bool,
+    go_away: bool,
+}
+
+impl Countersign {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::default(), news: watch::Sender::new(()) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn not_needed() -> Self {
+        let state = State { proof: Proof::NotNeeded, ..State::default() };
+        Self { state: Mutex::new(state), news: watch::Sender::new(()) }
+    }
+
+    /// Asks for the proof about these facts, unless it was asked for or given before: then the
+    /// facts must be the same.
+    pub(super) fn ask(&self, facts: &Arc<Facts>) -> Result<(), PeerError> {
+        if Protection::Countersign.is_out() {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        match &state.proof {
+            Proof::Unasked => {
+                let mut challenge = Challenge::default();
+                rand::fill(&mut challenge).map_err(|_| PeerError::NoRandomness)?;
+                state.proof = Proof::Asked(challenge, Arc::clone(facts));
+                wake(state);
+                Ok(())
+            }
+            Proof::Asked(_, of) | Proof::Given(of) => match of.program_difference(facts) {
+                Some(what) => Err(PeerError::Changed { what }),
+                None => Ok(()),
+            },
+            Proof::OtherSender(pid) => Err(PeerError::OtherSender { pid: *pid }),
+            #[cfg(test)]
+            Proof::NotNeeded => Ok(()),
+        }
+    }
+
+    /// Waits for the answer to what was asked.
+    pub(super) async fn given(&self) -> Result<(), PeerError> {
+        if Protection::Countersign.is_out() {
+            return Ok(());
+        }
+        let mut news = self.news.subscribe();
+        let answered = async {
+            loop {
+                match &self.lock().proof {
+                    Proof::Unasked | Proof::Asked(..) => {}
+                    Proof::Given(_) => return Ok(()),
+                    Proof::OtherSender(pid) => return Err(PeerError::OtherSender { pid: *pid }),
+                    #[cfg(test)]
+                    Proof::NotNeeded => return Ok(()),
+                }
+                // The sender lives as long as this borrow of it.
+                let _ = news.changed().await;
+            }
+        };
+        timeout(ANSWER_LIMIT, answered).await.unwrap_or(Err(PeerError::NoCountersign(ANSWER_LIMIT)))
+    }
+
+    /// What is to be said, if anything; from now on `cx` is woken when there is something new.
+    pub(super) fn to_say(&self, cx: &Context<'_>) -> Option<ToSay> {
+        let mut state = self.lock();
+        if !state.connection.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.connection = Some(cx.waker().clone());
+        }
+        match state.proof {
+            Proof::Asked(challenge, _) if !state.said.challenge => {
+                state.said.challenge = true;
+                Some(ToSay::Challenge(challenge))
+            }
+            _ if state.said.go_away_wanted && !state.said.go_away => {
+                state.said.go_away = true;
+                Some(ToSay::GoAway)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes an answer that came in bytes of the process.
+    pub(super) fn answered(&self, answer: Challenge) {
+        let mut state = self.lock();
+        if let Proof::Asked(challenge, facts) = &state.proof
+            && state.said.challenge
+            && *challenge == answer
+        {
+            state.proof = Proof::Given(Arc::clone(facts));
+            drop(state);
+            self.news.send_replace(());
+        }
+    }
+
+    /// Bytes of another process came: nothing is given out on this connection any more.
+    pub(super) fn other_sender(&self, pid: i32) {
+        self.lock().proof = Proof::OtherSender(pid);
+        self.news.send_replace(());
+    }
+
+    /// The process is no longer what it was: it has to connect again, and is told so.
+    pub(super) fn send_away(&self) {
+        let mut state = self.lock();
+        if !state.said.go_away_wanted {
+            state.said.go_away_wanted = true;
+            wake(state);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the connection after the lock is given back: it takes the lock at once.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let connection = state.connection.take();
+    drop(state);
+    if let Some(connection) = connection {
+        connection.wake();
+    }
+}

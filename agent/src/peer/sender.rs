@@ -1,0 +1,50 @@
+//! Who sent the bytes that a connection receives (unix(7), SO_PASSCRED).
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
+
+/// What one reading brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes; 0 at the end.
+    pub length: usize,
+    /// Pid of the process that sent all of them, in the agent's pid namespace; 0 for a process
+    /// outside of it. None at the end.
+    pub sender: Option<i32>,
+}
+
+/// Has the kernel tell the sender of all bytes that come through `socket`; of a listening
+/// socket, through all connections that it accepts, of the first byte on.
+///
+/// # Errors
+/// It is no Unix socket.
+pub fn tell_senders(socket: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::PassCred, &true)?)
+}
+
+/// Receives bytes of one sender: the kernel ends a reading where the next byte is another's.
+///
+/// # Errors
+/// As recvmsg(2); `ENOBUFS` if descriptors came along, which the kernel has closed, there being
+/// no room for them; `InvalidData` if the kernel does not say who sent the bytes.
+pub fn receive(socket: &impl AsFd, bytes: &mut [u8]) -> io::Result<Received> {
+    let mut space = cmsg_space!(UnixCredentials);
+    let mut slices = [IoSliceMut::new(bytes)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut space), flags)?;
+    let length = message.bytes;
+    if length == 0 {
+        return Ok(Received { length, sender: None });
+    }
+    let sender = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.pid()),
+        _ => None,
+    });
+    match sender {
+        Some(_) => Ok(Received { length, sender }),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel does not say who sent the bytes")),
+    }
+}
