@@ -31,6 +31,12 @@ impl Peer {
         Arc::new(Self { countersign: Countersign::not_needed(), ..peer })
     }
 
+    /// This test as a peer that has yet to prove that it is the one that asks.
+    pub(crate) fn unproven() -> Arc<Self> {
+        let peer = Arc::into_inner(Self::of_this_process()).unwrap();
+        Arc::new(Self { countersign: Countersign::new(), ..peer })
+    }
+
     /// The peer that this test is when it connects to itself.
     pub(crate) fn of_this_process() -> Arc<Self> {
         let pid = i32::try_from(std::process::id()).unwrap();

@@ -195,3 +195,82 @@ fn wake(mut state: MutexGuard<'_, State>) {
         connection.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::super::Peer;
+    use super::*;
+
+    fn said(peer: &Peer) -> Option<ToSay> {
+        peer.to_say(&Context::from_waker(Waker::noop()))
+    }
+
+    async fn is_pending<T>(future: impl Future<Output = T>) -> bool {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn one_answer_to_the_challenge_proves_the_connection() {
+        let peer = Peer::unproven();
+        assert_eq!(said(&peer), None, "nobody asked");
+        let evidence = peer.evidence().unwrap();
+        peer.answered([0; 8]);
+        let Some(ToSay::Challenge(challenge)) = said(&peer) else { panic!("a challenge") };
+        assert_eq!(said(&peer), None, "it is said once");
+        peer.answered(challenge.map(|byte| !byte));
+        assert!(is_pending(evidence.proven()).await);
+        peer.answered(challenge);
+        evidence.proven().await.unwrap();
+        peer.evidence().unwrap().proven().await.unwrap();
+        assert_eq!(said(&peer), None, "it is not asked again");
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_what_was_not_said_is_none() {
+        let peer = Peer::unproven();
+        let evidence = peer.evidence().unwrap();
+        let Proof::Asked(challenge, _) = peer.countersign.lock().proof else { panic!("it was asked") };
+        peer.answered(challenge);
+        assert!(is_pending(evidence.proven()).await);
+    }
+
+    #[tokio::test]
+    async fn two_connections_have_two_challenges() {
+        let challenge = |peer: &Arc<Peer>| {
+            peer.evidence().unwrap();
+            said(peer)
+        };
+        assert_ne!(challenge(&Peer::unproven()), challenge(&Peer::unproven()));
+    }
+
+    #[tokio::test]
+    async fn bytes_of_another_end_it_for_good() {
+        let peer = Peer::unproven();
+        let evidence = peer.evidence().unwrap();
+        let Some(ToSay::Challenge(challenge)) = said(&peer) else { panic!("a challenge") };
+        peer.spoken_for_by(7);
+        peer.answered(challenge);
+        assert!(matches!(evidence.proven().await, Err(PeerError::OtherSender { pid: 7 })));
+        assert!(matches!(peer.evidence(), Err(PeerError::OtherSender { pid: 7 })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_for_ever() {
+        let peer = Peer::unproven();
+        let refusal = peer.evidence().unwrap().proven().await.unwrap_err();
+        assert!(matches!(refusal, PeerError::NoCountersign(ANSWER_LIMIT)), "{refusal}");
+    }
+
+    #[tokio::test]
+    async fn who_changed_is_sent_away_once() {
+        let peer = Peer::unproven();
+        peer.countersign.send_away();
+        peer.countersign.send_away();
+        assert_eq!(said(&peer), Some(ToSay::GoAway));
+        assert_eq!(said(&peer), None);
+    }
+}

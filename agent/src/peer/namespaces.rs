@@ -39,3 +39,47 @@ fn identity(namespace: &OwnedFd) -> io::Result<(u32, u32, u64)> {
     let stat = statx(namespace, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::INO)?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::super::Peer;
+    use super::super::children::Child;
+
+    fn forged_in(words: &[&str]) -> Option<bool> {
+        let possible = Command::new("unshare").args(words).arg("true").output().unwrap().status.success();
+        if !possible {
+            return None;
+        }
+        let child = Child::start(Command::new("unshare").args(words).args(["sleep", "600"]));
+        let children = child.proc(&format!("task/{}/children", child.pid()));
+        let mut pid = child.pid();
+        child.until(|| {
+            let inner = std::fs::read_to_string(&children).unwrap_or_default();
+            pid = inner.trim().parse().unwrap_or_default();
+            let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+            exe.is_ok_and(|exe| exe.ends_with("sleep"))
+        });
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let forged = Peer::of_process(pid, uid, gid).evidence().unwrap().sender_can_be_forged();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        Some(forged.unwrap())
+    }
+
+    #[test]
+    fn nobody_forges_beside_the_agent() {
+        assert!(!Peer::of_this_process().evidence().unwrap().sender_can_be_forged().unwrap());
+    }
+
+    #[test]
+    fn only_a_user_namespace_of_ones_own_lets_one_forge() {
+        if let Some(forged) = forged_in(&["--pid", "--fork", "--kill-child"]) {
+            assert!(!forged, "a container of root");
+        }
+        let own = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+        if let Some(forged) = forged_in(&own) {
+            assert!(forged, "a container of a user");
+        }
+    }
+}

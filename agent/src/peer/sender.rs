@@ -48,3 +48,54 @@ pub fn receive(socket: &impl AsFd, bytes: &mut [u8]) -> io::Result<Received> {
         None => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel does not say who sent the bytes")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn own_pid() -> i32 {
+        std::process::id().try_into().unwrap()
+    }
+
+    #[test]
+    fn bytes_of_two_senders_are_two_readings() {
+        let (mut ours, server) = UnixStream::pair().unwrap();
+        tell_senders(&server).unwrap();
+        ours.write_all(b"own").unwrap();
+        let theirs = OwnedFd::from(ours.try_clone().unwrap());
+        let mut child = Command::new("printf").arg("theirs").stdout(Stdio::from(theirs)).spawn().unwrap();
+        child.wait().unwrap();
+        ours.write_all(b"own again").unwrap();
+        let mut bytes = [0; 64];
+        let mut next = || receive(&server, &mut bytes).unwrap();
+        let childs = i32::try_from(child.id()).unwrap();
+        assert_eq!(next(), Received { length: 3, sender: Some(own_pid()) });
+        assert_eq!(next(), Received { length: 6, sender: Some(childs) });
+        assert_eq!(next(), Received { length: 9, sender: Some(own_pid()) });
+        drop(ours);
+        assert_eq!(receive(&server, &mut [0; 64]).unwrap(), Received { length: 0, sender: None });
+    }
+
+    #[test]
+    fn bytes_without_a_sender_are_refused() {
+        let (mut ours, server) = UnixStream::pair().unwrap();
+        ours.write_all(b"x").unwrap();
+        assert_eq!(receive(&server, &mut [0; 64]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn descriptors_that_come_along_are_refused() {
+        use nix::sys::socket::{ControlMessage, sendmsg};
+        let (ours, server) = UnixStream::pair().unwrap();
+        tell_senders(&server).unwrap();
+        let control = [ControlMessage::ScmRights(&[0])];
+        sendmsg::<()>(ours.as_raw_fd(), &[io::IoSlice::new(b"x")], &control, MsgFlags::empty(), None).unwrap();
+        let error = receive(&server, &mut [0; 64]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
+    }
+}

@@ -1,16 +1,22 @@
 //! Connections over a pair of sockets, with a clock that stands still.
 
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
 use super::super::frames::PREFACE;
-use super::super::test_encoder::{DATA, END_HEADERS, HEADERS, frame, grpc_core_block};
+use super::super::test_encoder::{DATA, END_HEADERS, HEADERS, PING, frame, grpc_core_block};
 use super::*;
 use crate::drain::{self, DrainTrigger};
 
 struct Ends {
     client: UnixStream,
     server: Connection,
+    caller: Caller,
+    intruders: Arc<Mutex<Vec<String>>>,
     stop: DrainTrigger,
     places: Arc<Semaphore>,
 }
@@ -22,8 +28,12 @@ fn connected() -> Ends {
     let place = Arc::clone(&places).try_acquire_owned().unwrap();
     let caller = Arc::new(Peer::of(&server).unwrap());
     let (stop, stopped) = drain::channel();
-    let server = Connection::new(server, caller, place, Duration::from_secs(10), stopped, Arc::new(|_, _| ()));
-    Ends { client, server, stop, places }
+    let intruders = Arc::<Mutex<Vec<_>>>::default();
+    let told = Arc::clone(&intruders);
+    let on_intrusion: OnIntrusion = Arc::new(move |_, error| told.lock().unwrap().push(error.to_string()));
+    let limit = Duration::from_secs(10);
+    let server = Connection::new(server, Arc::clone(&caller), place, limit, stopped, on_intrusion);
+    Ends { client, server, caller, intruders, stop, places }
 }
 
 #[tokio::test]
@@ -98,6 +108,56 @@ async fn a_stop_ends_reading_and_writing() {
         assert_eq!(reading.await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
     assert_eq!(server.write(b"x").await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn the_challenge_goes_between_the_servers_frames_and_its_answer_proves() {
+    let Ends { mut client, mut server, caller, stop: _stop, .. } = connected();
+    let settings = frame(4, 0, 0, &[]);
+    let answer = frame(DATA, 0, 1, b"0123456789");
+    server.write_all(&[&settings[..], &answer[..13]].concat()).await.unwrap();
+    // Half a frame of the server's is out when the challenge is due.
+    let evidence = caller.evidence().unwrap();
+    assert!(is_pending(std::pin::pin!(server.read(&mut [0]))).await);
+    server.write_all(&[&answer[13..], &settings[..]].concat()).await.unwrap();
+    let mut came = vec![0; 2 * settings.len() + answer.len() + 17];
+    client.read_exact(&mut came).await.unwrap();
+    let challenge = came[settings.len() + answer.len()..][9..17].to_vec();
+    let own = frame(PING, 0, 0, &challenge);
+    assert_eq!(came, [settings.clone(), answer, own, settings].concat());
+    client.write_all(&[&PREFACE[..], &frame(PING, 1, 0, &challenge)].concat()).await.unwrap();
+    server.read_exact(&mut [0; 24]).await.unwrap();
+    evidence.proven().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_challenge_goes_out_while_the_server_is_quiet() {
+    let Ends { mut client, mut server, caller, stop: _stop, .. } = connected();
+    server.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    let reading = tokio::spawn(async move { server.read(&mut [0]).await });
+    client.read_exact(&mut [0; 9]).await.unwrap();
+    let evidence = caller.evidence().unwrap();
+    let mut challenge = [0; 17];
+    client.read_exact(&mut challenge).await.unwrap();
+    assert_eq!(challenge[..9], frame(PING, 0, 0, &[0; 8])[..9]);
+    drop((evidence, client));
+    assert_eq!(reading.await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn bytes_of_another_process_end_the_connection_and_are_told() {
+    let Ends { mut client, mut server, caller, intruders, stop: _stop, .. } = connected();
+    client.write_all(PREFACE).await.unwrap();
+    server.read_exact(&mut [0; 24]).await.unwrap();
+    let theirs = OwnedFd::from(client.into_std().unwrap());
+    let mut child = Command::new("printf").arg("theirs").stdout(Stdio::from(theirs)).spawn().unwrap();
+    child.wait().unwrap();
+    assert_eq!(server.read(&mut [0; 9]).await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert_eq!(server.write(b"x").await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    let said =
+        format!("process {} speaks on the connection of another process, which is refused from then on", child.id());
+    assert_eq!(*intruders.lock().unwrap(), [said]);
+    assert!(caller.evidence().is_err());
 }
 
 #[tokio::test]
