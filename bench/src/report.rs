@@ -37,7 +37,18 @@ pub(crate) struct Scenario {
     pub(crate) connection: Connection,
 }
 
-/// One scenario, with both calls.
+/// One scenario in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    /// The empty call.
+    pub(crate) floor: Measurement,
+    /// The warm fetch.
+    pub(crate) fetch: Measurement,
+    /// The same from an agent that does not have the caller prove itself.
+    pub(crate) unproven: Measurement,
+}
+
+/// One scenario, over all rounds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Findings {
     #[serde(flatten)]
@@ -48,6 +59,10 @@ pub(crate) struct Findings {
     pub(crate) fetch: Figures,
     /// The fetch in parts of the floor, taken round by round.
     pub(crate) ratio: Figures,
+    /// The fetch without the proof of the caller.
+    pub(crate) unproven: Figures,
+    /// The fetch in parts of the one without the proof, taken round by round.
+    pub(crate) proof: Figures,
 }
 
 /// A [`Measurement`] over all rounds.
@@ -60,19 +75,21 @@ pub(crate) struct Figures {
 }
 
 impl Findings {
-    /// Of the pairs of floor and fetch, one a round.
+    /// Of the rounds.
     ///
     /// # Errors
     /// There was no round.
-    pub(crate) fn of(scenario: Scenario, rounds: &[(Measurement, Measurement)]) -> Result<Self, BenchError> {
-        let figures = |of: fn(&(Measurement, Measurement)) -> Measurement| {
+    pub(crate) fn of(scenario: Scenario, rounds: &[Round]) -> Result<Self, BenchError> {
+        let figures = |of: fn(&Round) -> Measurement| {
             Figures::of(&rounds.iter().map(of).collect::<Vec<_>>()).ok_or(BenchError::Nothing("a scenario"))
         };
         Ok(Self {
             scenario,
-            floor: figures(|(floor, _)| *floor)?,
-            fetch: figures(|(_, fetch)| *fetch)?,
-            ratio: figures(|(floor, fetch)| fetch.relative_to(floor))?,
+            floor: figures(|round| round.floor)?,
+            fetch: figures(|round| round.fetch)?,
+            ratio: figures(|round| round.fetch.relative_to(&round.floor))?,
+            unproven: figures(|round| round.unproven)?,
+            proof: figures(|round| round.fetch.relative_to(&round.unproven))?,
         })
     }
 }
@@ -97,10 +114,12 @@ mod tests {
     fn the_ratio_is_taken_round_by_round() {
         let at = |rate: f64| Measurement { rate, p50_us: 10.0, p99_us: 20.0, agent_cpu_us: 5.0 };
         // A machine that is twice as slow in the second round says the same about the ratio.
-        let rounds = [(at(100.0), at(50.0)), (at(50.0), at(25.0))];
+        let round = |floor, fetch| Round { floor: at(floor), fetch: at(fetch), unproven: at(2.0 * fetch) };
+        let rounds = [round(100.0, 50.0), round(50.0, 25.0)];
         let scenario = Scenario { clients: 1, connection: Connection::Warm };
         let found = Findings::of(scenario, &rounds).unwrap();
         assert_eq!(found.ratio.rate, Spread { median: 0.5, min: 0.5, max: 0.5 });
+        assert_eq!(found.proof.rate, Spread { median: 0.5, min: 0.5, max: 0.5 });
         assert_eq!(found.floor.rate, Spread { median: 75.0, min: 50.0, max: 100.0 });
         assert!(Findings::of(scenario, &[]).is_err());
     }

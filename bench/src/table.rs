@@ -12,8 +12,9 @@ pub(crate) fn of(report: &Report) -> io::Result<String> {
     let seconds = |milliseconds: u64| milliseconds as f64 / 1000.0;
     let mut text = format!(
         "{}, kernel {}, {} x {}, load average {:.2} before and {:.2} after\n\
-         entry: {}; {} rounds of {} s after {} s of warm-up, floor and fetch in turn, closed loop\n\
-         floor: grpc.health.v1.Health/Check; fetch: FetchJWTSVID, token issued before; median (min-max)\n\n",
+         entry: {}; {} rounds of {} s after {} s of warm-up, in turn, closed loop\n\
+         floor: grpc.health.v1.Health/Check; fetch: FetchJWTSVID, token issued before; median (min-max)\n\
+         unproven: the fetch from an agent that does not have the caller prove itself; proof: fetch in parts of it\n\n",
         report.began,
         machine.kernel,
         machine.cores,
@@ -44,7 +45,9 @@ fn rows(writer: &mut impl Write, findings: &Findings) -> io::Result<()> {
     let clients = findings.scenario.clients;
     row(writer, &format!("{clients}\t{connection}\tfloor"), &findings.floor, (0, 1))?;
     row(writer, "\t\tfetch", &findings.fetch, (0, 1))?;
-    row(writer, "\t\tratio", &findings.ratio, (2, 2))
+    row(writer, "\t\tratio", &findings.ratio, (2, 2))?;
+    row(writer, "\t\tunproven", &findings.unproven, (0, 1))?;
+    row(writer, "\t\tproof", &findings.proof, (2, 2))
 }
 
 /// `digits` behind the point, of the rate and of the others.
