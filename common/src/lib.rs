@@ -14,4 +14,5 @@ pub mod selector;
 pub mod spiffe_id;
 mod strict_json;
 pub mod svid;
+pub mod unit_name;
 pub mod untrusted;

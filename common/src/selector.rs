@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::unit_name;
+
 /// What kind of fact a selector states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SelectorKind {
@@ -28,7 +30,7 @@ pub enum SelectorKind {
     UnixSha256,
     /// Path of the process's cgroup, from the root of the hierarchy.
     CgroupPath,
-    /// Id of the outermost container that the process is in.
+    /// Id of the outermost container that the process is in, 64 lower-case hexadecimal digits.
     ContainerId,
     /// Which runtime made that container: `docker`, `containerd`, `cri-o` or `podman`.
     ContainerRuntime,
@@ -151,7 +153,7 @@ impl SelectorKind {
                 value.parse::<u32>().map(|n| n.to_string()).as_deref() == Ok(value),
                 "is not a decimal number from 0 to 4294967295",
             ),
-            Self::UnixSha256 | Self::ProcessParentSha256 | Self::ProcessScriptSha256 => {
+            Self::UnixSha256 | Self::ContainerId | Self::ProcessParentSha256 | Self::ProcessScriptSha256 => {
                 (is_hexadecimal(value, 64), "is not 64 lower-case hexadecimal digits")
             }
             Self::SystemdInvocationId => (is_hexadecimal(value, 32), "is not 32 lower-case hexadecimal digits"),
@@ -162,11 +164,12 @@ impl SelectorKind {
                 matches!(value, "docker" | "containerd" | "cri-o" | "podman"),
                 "is not one of docker, containerd, cri-o, podman",
             ),
-            Self::K8sPodUid => (
-                !value.is_empty() && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-')),
-                "is not a uid of lower-case hexadecimal digits and hyphens",
+            Self::K8sPodUid => (is_pod_uid(value), "is not a uid of a pod: a UUID or 32 digits, in lower case"),
+            Self::SystemdId | Self::SystemdUserUnit => (
+                unit_name::is_unit(value),
+                "is not the name of a service, scope, mount, socket or swap unit, such as orders.service",
             ),
-            Self::SystemdSlice => (value.ends_with(".slice"), "does not end in .slice"),
+            Self::SystemdSlice => (unit_name::is_slice(value), "is not the name of a slice, such as system.slice"),
             Self::ProcessTraced | Self::ProcessExeDeleted | Self::ProcessNoNewPrivs => {
                 (matches!(value, "true" | "false"), "is neither true nor false")
             }
@@ -183,15 +186,18 @@ impl SelectorKind {
                 value.strip_prefix("sha256:").is_some_and(|digest| is_hexadecimal(digest, 64)),
                 "is not sha256: and 64 lower-case hexadecimal digits",
             ),
-            Self::UnixUser
-            | Self::UnixGroup
-            | Self::UnixSupplementaryGroup
-            | Self::ContainerId
-            | Self::SystemdId
-            | Self::SystemdUserUnit => (!value.is_empty(), "is empty"),
+            Self::UnixUser | Self::UnixGroup | Self::UnixSupplementaryGroup => (!value.is_empty(), "is empty"),
         };
         (!fine).then_some(objection)
     }
+}
+
+/// Whether `text` can be the uid of a Kubernetes pod: a UUID, or the 32 digits that the kubelet
+/// gives to a pod that it runs from a file.
+pub fn is_pod_uid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let uuid = groups.len() == 5 && groups.iter().zip([8, 4, 4, 4, 12]).all(|(group, n)| is_hexadecimal(group, n));
+    uuid || is_hexadecimal(text, 32)
 }
 
 fn is_hexadecimal(text: &str, digits: usize) -> bool {
@@ -323,7 +329,7 @@ mod tests {
         let image = format!("sha256:{sha256}");
         for kind in SelectorKind::ALL {
             let candidates = ["7", "/a:b", "true", "trusted", "filter", "docker", "a.slice", "CAP_CHOWN", "key:value"];
-            let candidates = candidates.into_iter().chain([&sha256[..], &sha256[..32], &image]);
+            let candidates = candidates.into_iter().chain(["a.service", &sha256, &sha256[..32], &image]);
             let value = candidates.into_iter().find(|value| Selector::new(kind, value).is_ok()).unwrap();
             let text = format!("{kind}:{value}");
             let selector: Selector = text.parse().unwrap();
@@ -344,8 +350,25 @@ mod tests {
             ("unix:path:bin/x", "selector unix:path: value \"bin/x\" is not an absolute path"),
             ("unix:sha256:AB", "selector unix:sha256: value \"AB\" is not 64 lower-case hexadecimal digits"),
             ("unix:user:", "selector unix:user: value \"\" is empty"),
+            ("container:id:AB", "selector container:id: value \"AB\" is not 64 lower-case hexadecimal digits"),
+            (
+                "systemd:slice:system",
+                "selector systemd:slice: value \"system\" is not the name of a slice, such as system.slice",
+            ),
         ] {
             assert_eq!(text.parse::<Selector>().unwrap_err().to_string(), said);
+        }
+    }
+
+    #[test]
+    fn a_pods_uid_is_a_uuid_or_the_digest_of_its_file() {
+        let uuid = "0a1b2c3d-1111-2222-3333-444455556666";
+        for uid in [uuid, &"0a".repeat(16)] {
+            assert!(is_pod_uid(uid), "{uid}");
+        }
+        let upper = uuid.to_uppercase();
+        for text in ["", "-", "7", &uuid[1..], &uuid.replace('-', "_"), &upper, &format!("{uuid}-"), "0-a-1-b-2"] {
+            assert!(!is_pod_uid(text), "{text}");
         }
     }
 

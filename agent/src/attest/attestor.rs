@@ -96,6 +96,52 @@ pub enum AttestorError {
         /// The path as the agent sees it.
         path: String,
     },
+    /// The process is outside the agent's cgroup namespace, and so is the part of the tree that it is in.
+    #[error(
+        "the cgroup path \"{path}\" is outside the agent's cgroup namespace; run the agent in the machine's cgroup \
+         namespace, or mount the machine's /sys/fs/cgroup for it beside its own, such as at /host/cgroup"
+    )]
+    CgroupOutOfReach {
+        /// The path as the agent sees it.
+        path: String,
+    },
+    /// Not a path as cgroups(7) has it.
+    #[error("the cgroup path \"{path}\" is not as this agent knows it; the kernel may be too new")]
+    CgroupUnknown {
+        /// The path.
+        path: String,
+    },
+    /// The agent cannot see who owns the directories of a hierarchy.
+    #[error(
+        "the cgroup hierarchy {hierarchy} is not mounted for the agent, so that it cannot see who made the names in \
+         it; mount it, as at /sys/fs/cgroup"
+    )]
+    CgroupUnseen {
+        /// `cgroup2`, or the controllers.
+        hierarchy: String,
+    },
+    /// Hierarchies name different containers.
+    #[error(
+        "the process is in container {one} in one cgroup hierarchy and in container {other} in another; somebody \
+         with privilege moved it by hand"
+    )]
+    TwoContainers {
+        /// What the first hierarchy says.
+        one: String,
+        /// What another says.
+        other: String,
+    },
+    /// The unit is that of a service manager whose `/run` is not the agent's.
+    #[error(
+        "the invocation id of the unit is in /run of the machine, which an agent in a container has not; run the \
+         agent on the machine"
+    )]
+    InvocationElsewhere,
+    /// Invocation ids could be anybody's.
+    #[error(
+        "others than root may write /run/systemd/units, where invocation ids are; make it and what it is in root's"
+    )]
+    InvocationForged,
     /// There is no cgroup v2 and no systemd hierarchy.
     #[error("the process is in no cgroup v2 hierarchy and in none named systemd")]
     NoCgroup,

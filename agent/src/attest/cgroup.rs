@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use countersign_common::selector::{Selector, SelectorKind};
 
+use super::claims::{is_of_systemd, is_unified};
 use super::{AttestorError, Cost, WorkloadAttestor, selector};
 use crate::peer::{CgroupMembership, Evidence};
 
@@ -41,9 +42,8 @@ impl WorkloadAttestor for CgroupPath {
 
 /// The path that speaks for the process: in cgroup v2, else in the hierarchy of systemd.
 pub(super) fn path(cgroups: &[CgroupMembership]) -> Option<&str> {
-    let unified = |cgroup: &&CgroupMembership| cgroup.hierarchy == 0 && cgroup.controllers.is_empty();
-    let systemd = |cgroup: &&CgroupMembership| cgroup.controllers == "name=systemd";
-    let speaking = cgroups.iter().find(unified).or_else(|| cgroups.iter().find(systemd))?;
+    let unified = cgroups.iter().find(|cgroup| is_unified(cgroup));
+    let speaking = unified.or_else(|| cgroups.iter().find(|cgroup| is_of_systemd(cgroup)))?;
     Some(&speaking.path)
 }
 

@@ -27,12 +27,20 @@
 mod attestation;
 mod attestor;
 mod cgroup;
+mod cgroup_tree;
+mod claims;
+mod container;
+mod container_name;
 mod digests;
 mod image_hash;
 mod mounts;
 mod slots;
+mod systemd;
+mod unit;
 mod unix;
 
+#[cfg(test)]
+mod cgroup_samples;
 #[cfg(test)]
 mod tests;
 
@@ -63,7 +71,7 @@ const QUESTIONS_PER_USER: usize = 8;
 /// How long an attestation may take: the answers of the attestors that wait for somebody, one
 /// after another, and that of the process itself.
 pub const LONGEST: Duration = Duration::from_secs(
-    2 * unix::ANSWER_LIMIT.as_secs() + image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
+    4 * unix::ANSWER_LIMIT.as_secs() + image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
 );
 
 /// Why there is no attestation.
@@ -103,7 +111,9 @@ impl Attestors {
             Box::new(unix::UnixIds),
             Box::new(cgroup::CgroupPath),
             Box::new(unix::UnixNames { slots: Arc::clone(&questions) }),
-            Box::new(unix::UnixPath { slots: questions }),
+            Box::new(unix::UnixPath { slots: Arc::clone(&questions) }),
+            Box::new(container::ContainerNames { slots: Arc::clone(&questions) }),
+            Box::new(systemd::SystemdUnits { slots: questions }),
             Box::new(image_hash),
         ];
         Self { attestors, hashes_taken }

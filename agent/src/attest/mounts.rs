@@ -37,21 +37,46 @@ fn verdict(file_system: Option<&[u8]>) -> Result<(), AttestorError> {
 }
 
 /// One line of `mountinfo` (proc(5)). Blanks and line breaks in names are escaped by the kernel.
-struct Mount<'a> {
-    id: u64,
+pub(super) struct Mount<'a> {
+    pub(super) id: u64,
     device: &'a [u8],
-    file_system: &'a [u8],
+    /// Which directory of its file system is mounted; still escaped.
+    pub(super) root: &'a [u8],
+    /// Where; still escaped.
+    pub(super) point: &'a [u8],
+    pub(super) file_system: &'a [u8],
+    /// Options of the file system as a whole, with commas between them.
+    pub(super) options: &'a [u8],
 }
 
-fn mounts(mountinfo: &[u8]) -> impl Iterator<Item = Mount<'_>> {
+/// The mounts of a `mountinfo` file.
+pub(super) fn mounts(mountinfo: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        // Field 3; then, after any number of optional fields and a lone dash, the type.
-        let device = fields.nth(1)?;
-        let file_system = fields.skip_while(|field| *field != b"-").nth(1)?;
-        Some(Mount { id, device, file_system })
+        // Fields 3 to 5; then, after any number of optional fields and a lone dash, the type.
+        let [device, root, point] = [fields.nth(1)?, fields.next()?, fields.next()?];
+        let mut fields = fields.skip_while(|field| *field != b"-");
+        let file_system = fields.nth(1)?;
+        let options = fields.nth(1).unwrap_or_default();
+        Some(Mount { id, device, root, point, file_system, options })
     })
+}
+
+/// A name as it was before the kernel escaped it: a backslash and three octal digits are a byte.
+pub(super) fn unescaped(name: &[u8]) -> Vec<u8> {
+    let (mut plain, mut rest) = (Vec::with_capacity(name.len()), name);
+    loop {
+        let byte;
+        (byte, rest) = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), after)
+            }
+            [first, after @ ..] => (*first, after),
+            [] => return plain,
+        };
+        plain.push(byte);
+    }
 }
 
 /// Number of the device that is mounted by the mount with number `id`.
@@ -83,6 +108,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_says_what_is_mounted_where() {
+        let line = b"104 96 0:38 /../.. /host/a\\040b ro,relatime master:9 - cgroup none rw,xattr,name=systemd\n";
+        let mount = mounts(line).next().unwrap();
+        assert_eq!((mount.id, mount.root, &unescaped(mount.point)[..]), (104, &b"/../.."[..], &b"/host/a b"[..]));
+        assert_eq!((mount.file_system, mount.options), (&b"cgroup"[..], &b"rw,xattr,name=systemd"[..]));
+        assert_eq!(unescaped(br"\134\377\400\9\04"), b"\\\xff\\400\\9\\04");
+    }
+
+    #[test]
     fn what_a_user_may_serve_is_not_believed() {
         verdict(Some(b"ext4")).unwrap();
         for (name, said) in [
@@ -97,7 +131,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_are_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = (device_of(&bytes, 1), type_of(&bytes, b"0:1"));
+            let _ = (device_of(&bytes, 1), type_of(&bytes, b"0:1"), unescaped(&bytes));
         }
     }
 }

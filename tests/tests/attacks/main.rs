@@ -2,7 +2,9 @@
 //! test is named by its row in the threat model: P poses as another process, D wears the agent
 //! down. A row is here as far as the agent withstands it.
 
+mod cgroups;
 mod damage;
+mod naming;
 mod posing;
 mod speaking;
 mod wearing;
