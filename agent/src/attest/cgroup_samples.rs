@@ -3,7 +3,7 @@
 //! Each file of `cgroup_samples/` is one process as an agent sees it that runs in the namespaces of
 //! the machine. Those of docker (`hybrid`, `v2-cgroupfs`), podman (the same), `ctr` and runc
 //! were taken from processes of docker 20.10, podman 4.3, containerd 1.6 and runc 1.1; the others are
-//! written after the drivers' sources and documentation.
+//! written by hand, in the form in which the runtimes are known to lay out their cgroups.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -104,6 +104,32 @@ async fn p2_works_without_the_sender_of_the_answer() {
     assert_eq!(got.0["messages"], 1, "{got:?}");
 }
 
+/// A user may be root in namespaces of its own, and there put any pid under its messages.
+const OWN_NAMESPACES: [&str; 5] = ["unshare", "--user", "--map-root-user", "--pid", "--fork"];
+
+#[tokio::test]
+async fn p2_who_can_forge_the_sender_of_the_answer_is_refused() {
+    if !root_or_skip(NEEDED) {
+        return;
+    }
+    let agent = agent(&[]).await;
+    let (pid, got) = p2_attack(&agent, &OWN_NAMESPACES, "posing").await;
+    got_nothing(&got);
+    let said = reason(&agent, pid, "refused").await;
+    assert!(said.contains("user_namespace"), "{said}");
+    nothing_issued_to(&agent, "victim");
+}
+
+#[tokio::test]
+async fn p2_works_for_who_can_forge_the_sender() {
+    if !root_or_skip(NEEDED) {
+        return;
+    }
+    let agent = agent(&["forged-sender"]).await;
+    let (_, got) = p2_attack(&agent, &OWN_NAMESPACES, "posing").await;
+    assert_eq!(got.0["messages"], 1, "{got:?}");
+}
+
 /// The victim connects and lets the attacker, who runs as another user, speak.
 async fn p4_attack(agent: &Agent) -> (u32, Answer) {
     let program = program(agent, "program");
