@@ -133,7 +133,8 @@ fn name(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// The one registration entry: it describes the load process.
+/// The one registration entry: it describes the load process, which most often belongs to the user
+/// who runs it. What is lifted is asked all the same.
 fn entry(selectors: &[SelectorKind]) -> Result<String, BenchError> {
     let program = std::env::current_exe().map_err(BenchError::system("find this program"))?;
     let selectors = selectors.iter().map(|kind| match kind {
@@ -144,7 +145,8 @@ fn entry(selectors: &[SelectorKind]) -> Result<String, BenchError> {
     });
     let selectors = serde_json::to_string(&selectors.collect::<Result<Vec<_>, _>>()?)?;
     Ok(format!(
-        "id: load\nspiffe_id: spiffe://example.org/load\nselectors: {selectors}\njwt: {{audiences: [{AUDIENCE}]}}\n"
+        "id: load\nspiffe_id: spiffe://example.org/load\nselectors: {selectors}\n\
+         allow: [writable_executable]\njwt: {{audiences: [{AUDIENCE}]}}\n"
     ))
 }
 

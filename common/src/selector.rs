@@ -4,10 +4,14 @@
 //! kinds is closed: a selector that no attestor can produce would never match, so an
 //! unknown kind is refused when an entry is loaded, not met in silence.
 
+mod capability;
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::unit_name;
+
+pub use capability::CAPABILITIES;
 
 /// What kind of fact a selector states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +48,8 @@ pub enum SelectorKind {
     SystemdUserUnit,
     /// Invocation id of the system unit: one value for each start of it.
     SystemdInvocationId,
-    /// Path of the executable in the mount namespace of the process, which says what it likes there.
+    /// Path of the executable as the link of `/proc` reads, in whichever mount namespace: the
+    /// process's own saying, since it mounts there what it likes.
     ProcessPathInNamespace,
     /// Whether a tracer is attached.
     ProcessTraced,
@@ -56,14 +61,13 @@ pub enum SelectorKind {
     ProcessNoNewPrivs,
     /// Its seccomp mode: `disabled`, `strict` or `filter` (seccomp(2)).
     ProcessSeccomp,
-    /// One of its effective capabilities, by the name of capabilities(7).
+    /// One of its effective capabilities, by the name of capabilities(7). None is told of a process
+    /// in a user namespace of its own, where everybody has all of them.
     ProcessCap,
     /// Path of the executable of its parent.
     ProcessParentPath,
     /// SHA-256 of the executable of its parent.
     ProcessParentSha256,
-    /// SHA-256 of the script that the kernel handed to the interpreter for `#!`.
-    ProcessScriptSha256,
     /// A label of its Docker container, `key:value`.
     DockerLabel,
     /// Name of an environment variable of its Docker container's configuration.
@@ -76,7 +80,7 @@ pub enum SelectorKind {
 
 impl SelectorKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 29] = [
         Self::UnixUid,
         Self::UnixUser,
         Self::UnixGid,
@@ -102,7 +106,6 @@ impl SelectorKind {
         Self::ProcessCap,
         Self::ProcessParentPath,
         Self::ProcessParentSha256,
-        Self::ProcessScriptSha256,
         Self::DockerLabel,
         Self::DockerEnv,
         Self::DockerImageId,
@@ -137,7 +140,6 @@ impl SelectorKind {
             Self::ProcessCap => "process:cap",
             Self::ProcessParentPath => "process:parent:path",
             Self::ProcessParentSha256 => "process:parent:sha256",
-            Self::ProcessScriptSha256 => "process:script:sha256",
             Self::DockerLabel => "docker:label",
             Self::DockerEnv => "docker:env",
             Self::DockerImageId => "docker:image_id",
@@ -153,7 +155,7 @@ impl SelectorKind {
                 value.parse::<u32>().map(|n| n.to_string()).as_deref() == Ok(value),
                 "is not a decimal number from 0 to 4294967295",
             ),
-            Self::UnixSha256 | Self::ContainerId | Self::ProcessParentSha256 | Self::ProcessScriptSha256 => {
+            Self::UnixSha256 | Self::ContainerId | Self::ProcessParentSha256 => {
                 (is_hexadecimal(value, 64), "is not 64 lower-case hexadecimal digits")
             }
             Self::SystemdInvocationId => (is_hexadecimal(value, 32), "is not 32 lower-case hexadecimal digits"),
@@ -178,7 +180,7 @@ impl SelectorKind {
                 (matches!(value, "disabled" | "strict" | "filter"), "is not one of disabled, strict, filter")
             }
             Self::ProcessCap => {
-                (value.starts_with("CAP_"), "is not the name of a capability, such as CAP_NET_BIND_SERVICE")
+                (CAPABILITIES.contains(&value), "is not the name of a capability, such as CAP_NET_BIND_SERVICE")
             }
             Self::DockerLabel => (value.contains(':'), "is not of the form key:value"),
             Self::DockerEnv => (!value.is_empty() && !value.contains('='), "is not the name of a variable alone"),
@@ -210,6 +212,15 @@ impl fmt::Display for SelectorKind {
     }
 }
 
+/// What one would write for the script that an interpreter runs.
+const SCRIPT: &str = "process:script:sha256";
+
+/// For `#!` the kernel runs the interpreter and hands it the script's name as an argument, in memory
+/// that the process may write (execve(2), proc(5): `cmdline`, `auxv`); the script is a file that
+/// the interpreter opens by itself, later, if it does.
+const NO_SCRIPT: &str = "the kernel does not say which script an interpreter runs, only the process itself does; \
+    start it from a compiled program, or as a unit or user of its own, and name that (systemd:id, unix:user)";
+
 /// The longest selector value in bytes: a path of the kernel's `PATH_MAX`.
 pub const MAX_SELECTOR_VALUE_BYTES: usize = 4096;
 
@@ -236,6 +247,14 @@ pub enum SelectorError {
         name: String,
         /// A known kind that is spelt almost the same.
         suggestion: Option<SelectorKind>,
+    },
+    /// Words that are understood, for a fact that nobody can find out.
+    #[error("selector {name} is not served: {reason}")]
+    NotServed {
+        /// Type and key.
+        name: &'static str,
+        /// Why, and what to do instead.
+        reason: &'static str,
     },
     /// The value cannot be one of this kind.
     #[error("selector {kind}: value \"{value}\" {objection}")]
@@ -296,6 +315,10 @@ impl FromStr for Selector {
         if let Some((kind, value)) = known {
             return Self::new(kind, value);
         }
+        let names = |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
+        if names(SCRIPT) {
+            return Err(SelectorError::NotServed { name: SCRIPT, reason: NO_SCRIPT });
+        }
         match text.split(':').collect::<Vec<_>>().as_slice() {
             [type_name, key, _, ..] => {
                 let name = format!("{type_name}:{key}");
@@ -354,6 +377,15 @@ mod tests {
             (
                 "systemd:slice:system",
                 "selector systemd:slice: value \"system\" is not the name of a slice, such as system.slice",
+            ),
+            (
+                "process:parent:pid:1",
+                "no attestor provides selectors \"process:parent\", did you mean \"process:parent:path\"?",
+            ),
+            (
+                "process:cap:CAP_SYS_PTRACER",
+                "selector process:cap: value \"CAP_SYS_PTRACER\" is not the name of a capability, \
+                 such as CAP_NET_BIND_SERVICE",
             ),
         ] {
             assert_eq!(text.parse::<Selector>().unwrap_err().to_string(), said);

@@ -9,7 +9,7 @@ mod workload;
 
 pub use agent::{Agent, AgentSettings};
 pub use binary::{countersign, workload_program};
-pub use privilege::{root_or_skip, skip};
+pub use privilege::{allow_own_programs, root_or_skip, skip};
 pub use raw::{
     DATA, Ended, HEADERS, Manners, PING, RST_STREAM, RawConnection, SETTINGS, frame, grpc_message, preface,
     request_headers,

@@ -11,6 +11,12 @@ pub fn root_or_skip(what: &str) -> bool {
     root
 }
 
+/// The line by which an entry is content with the suites' own programs. As root there is none: root
+/// owns them. Anybody else runs what it has built itself.
+pub fn allow_own_programs() -> &'static str {
+    if nix::unistd::geteuid().is_root() { "" } else { "allow: [writable_executable, foreign_code]\n" }
+}
+
 /// Says that the running test is skipped, and why. CI fails instead, since there a skipped
 /// proof is no proof.
 ///

@@ -50,7 +50,7 @@ container_start() {
         install -m 0644 "$1/mount/root/opt/test/units/suite.target" "$1/mount/root/etc/systemd/system/"
         ln -s /dev/null "$1/mount/root/etc/systemd/system/timers.target"
         exec systemd-nspawn --quiet --directory "$1/mount/root" --machine "countersign-${1##*.}" --register=no --keep-unit \
-            --private-network --boot -- --unit=suite.target
+            --private-network --capability=CAP_CHECKPOINT_RESTORE --boot -- --unit=suite.target
     ' _ "$work" "${cgroups[@]}" </dev/null >"$work/console" 2>&1 &
     nspawn=$!
     within 60 booted || { cat "$work/console" >&2; fail "systemd did not boot"; }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use countersign_tests::{Agent, AgentSettings, countersign, root_or_skip, until};
+use countersign_tests::{Agent, AgentSettings, allow_own_programs, countersign, root_or_skip, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -29,9 +29,9 @@ fn json(output: &Output) -> Value {
 
 /// An entry by which the tests' own processes have tokens of `life`.
 fn ours(life: &str) -> String {
-    let uid = nix::unistd::geteuid();
+    let (uid, allow) = (nix::unistd::geteuid(), allow_own_programs());
     format!(
-        "id: ours\nspiffe_id: spiffe://example.org/ours\nselectors: [\"unix:uid:{uid}\"]\n\
+        "id: ours\nspiffe_id: spiffe://example.org/ours\nselectors: [\"unix:uid:{uid}\"]\n{allow}\
          jwt: {{audiences: [billing], ttl: {life}}}\n"
     )
 }

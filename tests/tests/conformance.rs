@@ -10,7 +10,7 @@ use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkl
 use countersign_common::proto::workload::{
     JwtBundlesRequest, Jwtsvid, JwtsvidRequest, ValidateJwtsvidRequest, X509BundlesRequest, X509svidRequest,
 };
-use countersign_tests::{Agent, AgentSettings, LIMIT};
+use countersign_tests::{Agent, AgentSettings, LIMIT, allow_own_programs};
 use serde_json::{Value, json};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -33,8 +33,8 @@ async fn channel(agent: &Agent) -> Channel {
 }
 
 fn mine(id: &str, more: &str) -> String {
-    let uid = nix::unistd::geteuid();
-    format!("---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: [\"unix:uid:{uid}\"]\n{more}\n")
+    let (uid, allow) = (nix::unistd::geteuid(), allow_own_programs());
+    format!("---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: [\"unix:uid:{uid}\"]\n{allow}{more}\n")
 }
 
 const BILLING: &str = "jwt: {audiences: [billing, \"stock/*\"], max_audiences: 2}";

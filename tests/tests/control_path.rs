@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, countersign};
+use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, allow_own_programs, countersign};
 
 /// So many entries that a commit takes a while.
 const ENTRIES: usize = 200;
@@ -75,9 +75,9 @@ async fn d6_a_kill_during_apply_leaves_the_state_before_or_after() {
 #[tokio::test]
 async fn entries_and_signing_key_survive_a_kill() {
     let mut agent = Agent::start(AgentSettings::default()).await;
-    let uid = nix::unistd::geteuid();
+    let (uid, allow) = (nix::unistd::geteuid(), allow_own_programs());
     agent.apply(&format!(
-        "id: a\nspiffe_id: spiffe://example.org/a\nselectors: [\"unix:uid:{uid}\"]\njwt: {{audiences: [billing]}}\n"
+        "id: a\nspiffe_id: spiffe://example.org/a\nselectors: [\"unix:uid:{uid}\"]\n{allow}jwt: {{audiences: [billing]}}\n"
     ));
     let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
     let token = workload.ask("fetch billing").await.token().to_owned();
@@ -131,8 +131,8 @@ fn refused_to_start(agent: &Agent) -> String {
 #[tokio::test]
 async fn sigterm_finishes_and_goes() {
     let mut agent = Agent::start(AgentSettings::default()).await;
-    let uid = nix::unistd::geteuid();
-    agent.apply(&format!("id: a\nspiffe_id: spiffe://example.org/a\nselectors: [\"unix:uid:{uid}\"]\n"));
+    let (uid, allow) = (nix::unistd::geteuid(), allow_own_programs());
+    agent.apply(&format!("id: a\nspiffe_id: spiffe://example.org/a\nselectors: [\"unix:uid:{uid}\"]\n{allow}"));
     let mut watching = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
     assert_eq!(watching.ask("watch").await.code(), "Ok");
     assert!(agent.terminate().await.success());

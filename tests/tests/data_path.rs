@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, root_or_skip, until};
+use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, allow_own_programs, root_or_skip, until};
 use serde_json::json;
 
 const VICTIM: u32 = 61001;
@@ -11,8 +11,9 @@ const STRANGER: u32 = 61002;
 /// An entry with these selectors, for audience `billing`.
 fn entry(id: &str, selectors: &[String]) -> String {
     format!(
-        "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: {}\njwt: {{audiences: [billing]}}\n",
-        json!(selectors)
+        "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: {}\n{}jwt: {{audiences: [billing]}}\n",
+        json!(selectors),
+        allow_own_programs()
     )
 }
 
@@ -118,7 +119,11 @@ async fn a_binary_replaced_on_disk_does_not_change_who_runs() {
     assert_eq!(running.ask("fetch billing").await.code(), "PermissionDenied", "the hash of the file on disk was taken");
     agent.apply(&entry("path", &[format!("unix:path:{}", path.display())]));
     assert_eq!(running.ask("fetch billing").await.code(), "PermissionDenied", "the path now means another file");
-    agent.apply(&entry("old-image", &[format!("unix:sha256:{old}")]));
+    let old_image = entry("old-image", &[format!("unix:sha256:{old}")]);
+    agent.apply(&old_image);
+    assert_eq!(running.ask("fetch billing").await.code(), "PermissionDenied", "what runs is no file any more");
+    let allow = "allow: [deleted, writable_executable, foreign_code]\n";
+    agent.apply(&(old_image.replace(allow_own_programs(), "") + allow));
     let answer = running.ask("fetch billing").await;
     assert_eq!(answer.claim("sub"), "spiffe://example.org/old-image", "the running image is what counts");
 }

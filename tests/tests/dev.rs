@@ -88,6 +88,25 @@ async fn the_example_entry_describes_this_binary_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_program_that_everybody_may_write_is_served_and_it_is_said_that_the_agent_would_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, program) = (folder.path().join("mine.yaml"), folder.path().join("program"));
+    let uid = nix::unistd::geteuid();
+    let entry = format!(
+        "id: a\nspiffe_id: spiffe://dev.example/a\nselectors: [\"unix:uid:{uid}\"]\njwt: {{audiences: [hello]}}\n"
+    );
+    std::fs::write(&file, entry).expect("our folder");
+    std::fs::copy(countersign(), &program).expect("a copy");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o777)).expect("our file");
+    let dev = Dev::start(&["--entries", file.to_str().expect("UTF-8")]).await;
+    let fetched = dev.run(&program, &["jwt", "fetch", "--audience", "hello"]);
+    assert!(fetched.status.success(), "{}{}", text(&fetched.stderr), dev.read("err"));
+    let said = "Not asked here, unlike by `countersign agent`: \
+                traced, memfd, deleted, writable_executable, foreign_code, user_namespace.";
+    assert!(dev.read("out").lines().any(|line| line == said), "{}", dev.read("out"));
+}
+
+#[tokio::test]
 async fn a_saved_change_of_the_entries_file_applies() {
     let dev = Dev::start(&[]).await;
     let file = dev.folder.path().join("dev/entries.yaml");

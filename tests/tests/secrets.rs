@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec};
+use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, allow_own_programs};
 
 #[tokio::test]
 async fn t6_no_bearer_material_in_logs_audit_or_database() {
     let agent = Agent::start(AgentSettings { log: "trace", ..AgentSettings::default() }).await;
-    let uid = nix::unistd::geteuid();
+    let (uid, allow) = (nix::unistd::geteuid(), allow_own_programs());
     agent.apply(&format!(
-        "id: a\nspiffe_id: spiffe://example.org/a\nselectors: [\"unix:uid:{uid}\"]\njwt: {{audiences: [billing]}}\n"
+        "id: a\nspiffe_id: spiffe://example.org/a\nselectors: [\"unix:uid:{uid}\"]\n{allow}jwt: {{audiences: [billing]}}\n"
     ));
     let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
     let token = workload.ask("fetch billing").await.token().to_owned();

@@ -1,5 +1,7 @@
 //! `countersign agent`, wired: what the configuration means for each room.
 
+use std::collections::BTreeSet;
+
 use super::wiring::{self, Settings};
 use super::{AppError, forbid_core_dumps};
 use crate::admin_api::Access;
@@ -42,7 +44,11 @@ fn settings(config: Config) -> Result<Settings, AppError> {
             refresh_hint: config.authority.refresh_hint,
             issuer: config.jwt.issuer,
         },
-        limits: policy::Limits { default_jwt_ttl: config.jwt.default_ttl, max_jwt_ttl: config.jwt.max_ttl },
+        limits: policy::Limits {
+            default_jwt_ttl: config.jwt.default_ttl,
+            max_jwt_ttl: config.jwt.max_ttl,
+            lifted: BTreeSet::new(),
+        },
         attest: attest::Limits {
             max_executable_bytes: config.attest.max_executable_bytes,
             parallel_hashes: config.attest.parallel_hashes,

@@ -3,11 +3,12 @@
 mod example;
 mod folder;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_common::entry::Entry;
+use countersign_common::entry::{Entry, ImageRule};
 use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::Algorithm;
 
@@ -46,6 +47,8 @@ pub struct DevReady {
     pub workload_socket: PathBuf,
     /// For operators' commands.
     pub admin_socket: PathBuf,
+    /// Rules about the image that are not held against anybody: what one builds oneself breaks them.
+    pub lifted: BTreeSet<ImageRule>,
     /// A command that will succeed, if the entries are the example's.
     pub example: Option<Example>,
 }
@@ -84,6 +87,7 @@ pub async fn run_dev(options: DevOptions, ready: impl FnOnce(&DevReady)) -> Resu
         entries: store.entries().borrow().entries.clone(),
         workload_socket: folder.path().join("workload/agent.sock"),
         admin_socket: folder.path().join("admin/admin.sock"),
+        lifted: ImageRule::ALL.into(),
         example,
     };
     let settings = settings(&options.trust_domain, store.clone(), &told);
@@ -110,7 +114,7 @@ fn settings(trust_domain: &TrustDomain, store: Store, ready: &DevReady) -> Setti
             refresh_hint: Duration::from_secs(300),
             issuer: None,
         },
-        limits: policy::Limits { default_jwt_ttl: Duration::from_secs(300), max_jwt_ttl },
+        limits: policy::Limits { default_jwt_ttl: Duration::from_secs(300), max_jwt_ttl, lifted: ready.lifted.clone() },
         attest: attest::Limits { max_executable_bytes: 1 << 30, parallel_hashes: 2 },
         audit: Audit::to_stderr(),
         workload_socket: ready.workload_socket.clone(),

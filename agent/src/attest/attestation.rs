@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countersign_common::entry::ImageRule;
 use countersign_common::selector::{Selector, SelectorKind};
 
+use super::image_rules::{Verdict, Verdicts};
 use super::{WorkloadAttestor, cgroup};
 #[cfg(test)]
 use crate::peer::Peer;
@@ -20,6 +22,7 @@ pub struct Attestation {
     selectors: BTreeSet<Selector>,
     told: BTreeSet<SelectorKind>,
     unavailable: BTreeSet<SelectorKind>,
+    image: Verdicts,
     executable: PathBuf,
     cgroup: Option<String>,
 }
@@ -50,6 +53,12 @@ impl Attestation {
     /// one of them is undecided, which is not the same as not matching.
     pub fn unavailable(&self) -> &BTreeSet<SelectorKind> {
         &self.unavailable
+    }
+
+    /// What became of a rule about the image; none if it was not asked about, as that about
+    /// foreign code where no selector tells which image the process runs.
+    pub fn image(&self, rule: ImageRule) -> Option<&Verdict> {
+        self.image.get(&rule)
     }
 
     /// Path of the running image, for the audit record.
@@ -106,9 +115,15 @@ impl Findings {
         }
     }
 
+    /// Whether they tell which image the process runs, so that an entry may turn on that.
+    pub(super) fn name_image(&self) -> bool {
+        let image = [SelectorKind::UnixPath, SelectorKind::UnixSha256];
+        self.selectors.iter().any(|selector| image.contains(&selector.kind()))
+    }
+
     /// The only maker of an [`Attestation`]: reads the evidence again first. The descriptors
     /// of the evidence end with it; what is kept costs none beside the peer's own.
-    pub(super) fn conclude(self, evidence: &Evidence) -> Result<Attestation, PeerError> {
+    pub(super) fn conclude(self, evidence: &Evidence, image: Verdicts) -> Result<Attestation, PeerError> {
         evidence.recheck()?;
         Ok(Attestation {
             fingerprint: evidence.fingerprint().clone(),
@@ -117,6 +132,7 @@ impl Findings {
             selectors: self.selectors,
             told: self.told,
             unavailable: self.unavailable,
+            image,
             executable: evidence.executable().path().to_owned(),
             cgroup: cgroup::path(evidence.cgroups()).map(str::to_owned),
         })
@@ -139,7 +155,18 @@ pub(crate) fn attestation_for_tests(
         selectors,
         told: SelectorKind::ALL.into(),
         unavailable: BTreeSet::new(),
+        image: ImageRule::ALL.map(|rule| (rule, Verdict::Kept)).into(),
         executable: PathBuf::new(),
         cgroup: None,
+    }
+}
+
+#[cfg(test)]
+impl Attestation {
+    /// The same with another verdict, or without any.
+    pub(crate) fn with_image(mut self, rule: ImageRule, verdict: Option<Verdict>) -> Self {
+        self.image.remove(&rule);
+        self.image.extend(verdict.map(|verdict| (rule, verdict)));
+        self
     }
 }

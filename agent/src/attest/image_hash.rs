@@ -57,8 +57,15 @@ impl ImageHash {
         Arc::clone(&self.taken)
     }
 
-    async fn digest(&self, evidence: &Arc<Evidence>) -> Result<Digest, AttestorError> {
-        let (uid, file) = (evidence.credentials().uid, evidence.executable().identity());
+    /// The digest of an image as 64 hexadecimal digits, at the expense of user `uid`.
+    pub(super) async fn hexadecimal_digest(&self, uid: u32, of: &Arc<Evidence>) -> Result<String, AttestorError> {
+        let digest = tokio::time::timeout(DIGEST_LIMIT, self.digest(uid, of)).await;
+        let digest = digest.unwrap_or(Err(AttestorError::Late(DIGEST_LIMIT)))?;
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    async fn digest(&self, uid: u32, evidence: &Arc<Evidence>) -> Result<Digest, AttestorError> {
+        let file = evidence.executable().identity();
         if file.size > self.max_bytes {
             return Err(AttestorError::TooLarge { bytes: file.size, limit: self.max_bytes });
         }
@@ -120,7 +127,7 @@ impl ImageHash {
 }
 
 #[async_trait]
-impl WorkloadAttestor for ImageHash {
+impl WorkloadAttestor for Arc<ImageHash> {
     fn name(&self) -> &'static str {
         "image hash"
     }
@@ -138,10 +145,8 @@ impl WorkloadAttestor for ImageHash {
         evidence: &Arc<Evidence>,
         _wanted: &BTreeSet<SelectorKind>,
     ) -> Result<Vec<Selector>, AttestorError> {
-        let digest = tokio::time::timeout(DIGEST_LIMIT, self.digest(evidence)).await;
-        let digest = digest.unwrap_or(Err(AttestorError::Late(DIGEST_LIMIT)))?;
-        let hexadecimal = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(selector(SelectorKind::UnixSha256, &hexadecimal).into_iter().collect())
+        let digest = self.hexadecimal_digest(evidence.credentials().uid, evidence).await?;
+        Ok(selector(SelectorKind::UnixSha256, &digest).into_iter().collect())
     }
 }
 

@@ -29,15 +29,20 @@ mod attestor;
 mod cgroup;
 mod cgroup_tree;
 mod claims;
+mod code;
 mod container;
 mod container_name;
 mod digests;
 mod image_hash;
+mod image_rules;
 mod mounts;
+mod parent;
+mod process;
 mod slots;
 mod systemd;
 mod unit;
 mod unix;
+mod writer;
 
 #[cfg(test)]
 mod cgroup_samples;
@@ -59,6 +64,7 @@ use attestation::Findings;
 #[cfg(test)]
 pub(crate) use attestation::attestation_for_tests;
 pub use attestor::{AttestorError, Cost, WorkloadAttestor};
+pub use image_rules::Verdict;
 use slots::Slots;
 
 /// How many questions to file systems and databases may be open at a time; of these
@@ -71,7 +77,7 @@ const QUESTIONS_PER_USER: usize = 8;
 /// How long an attestation may take: the answers of the attestors that wait for somebody, one
 /// after another, and that of the process itself.
 pub const LONGEST: Duration = Duration::from_secs(
-    4 * unix::ANSWER_LIMIT.as_secs() + image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
+    8 * unix::ANSWER_LIMIT.as_secs() + 2 * image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
 );
 
 /// Why there is no attestation.
@@ -95,6 +101,7 @@ pub struct Limits {
 /// All attestors, cheapest first.
 pub struct Attestors {
     attestors: Vec<Box<dyn WorkloadAttestor>>,
+    questions: Arc<Slots>,
     hashes_taken: Arc<AtomicU64>,
 }
 
@@ -106,6 +113,7 @@ impl Attestors {
         let Limits { max_executable_bytes, parallel_hashes } = limits;
         let image_hash =
             image_hash::ImageHash::new(max_executable_bytes, parallel_hashes, Arc::clone(&questions), clock);
+        let image_hash = Arc::new(image_hash);
         let hashes_taken = image_hash.taken();
         let attestors: Vec<Box<dyn WorkloadAttestor>> = vec![
             Box::new(unix::UnixIds),
@@ -113,10 +121,14 @@ impl Attestors {
             Box::new(unix::UnixNames { slots: Arc::clone(&questions) }),
             Box::new(unix::UnixPath { slots: Arc::clone(&questions) }),
             Box::new(container::ContainerNames { slots: Arc::clone(&questions) }),
-            Box::new(systemd::SystemdUnits { slots: questions }),
+            Box::new(systemd::SystemdUnits { slots: Arc::clone(&questions) }),
+            Box::new(process::ProcessFacts { slots: Arc::clone(&questions) }),
+            Box::new(code::Libraries { slots: Arc::clone(&questions) }),
+            Box::new(parent::ParentPath { slots: Arc::clone(&questions) }),
+            Box::new(parent::ParentHash { hash: Arc::clone(&image_hash) }),
             Box::new(image_hash),
         ];
-        Self { attestors, hashes_taken }
+        Self { attestors, questions, hashes_taken }
     }
 
     /// How many executables were hashed since the start; those whose digest was remembered
@@ -148,8 +160,9 @@ impl Attestors {
                 findings.ask(attestor.as_ref(), &evidence, &wanted).await;
             }
         }
+        let image = image_rules::judge(&self.questions, &evidence, findings.name_image()).await;
         evidence.proven().await?;
-        Ok(findings.conclude(&evidence)?)
+        Ok(findings.conclude(&evidence, image)?)
     }
 }
 

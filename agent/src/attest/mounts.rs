@@ -8,23 +8,59 @@
 //! that is not FUSE, which a user may mount there too with the help of `fusermount`.
 
 use super::AttestorError;
-use crate::peer::{Evidence, trusted_mountinfo};
+use crate::peer::{Evidence, HeldFile, trusted_mountinfo};
 
 /// Checks that no workload serves the image. Reads files of `/proc` only.
 ///
 /// # Errors
 /// The file system may be a workload's own, or this cannot be found out.
 pub(super) fn check(evidence: &Evidence) -> Result<(), AttestorError> {
-    let unreadable = |source| AttestorError::Unreadable { what: "the mounts of the executable", source };
-    let mount = evidence.executable().mount_id().map_err(unreadable)?;
-    let trusted = trusted_mountinfo().map_err(unreadable)?;
-    // The process may have opened its image in a mount namespace that it left since, or in its
-    // own. Numbers of mounts are given once in the whole kernel, so no two lists can disagree.
-    let device = match trusted.iter().find_map(|mounts| device_of(mounts, mount)) {
-        Some(device) => Some(device.to_vec()),
-        None => device_of(&evidence.mountinfo()?, mount).map(<[u8]>::to_vec),
-    };
-    verdict(device.and_then(|device| trusted.iter().find_map(|mounts| type_of(mounts, &device))))
+    Mounts::of(evidence).check_mount(evidence.executable().file())
+}
+
+/// The mounts of the machine and those of one process, read when they are first asked for.
+pub(super) struct Mounts<'a> {
+    evidence: &'a Evidence,
+    trusted: Option<[Vec<u8>; 2]>,
+    own: Option<Vec<u8>>,
+}
+
+impl<'a> Mounts<'a> {
+    pub(super) fn of(evidence: &'a Evidence) -> Self {
+        Self { evidence, trusted: None, own: None }
+    }
+
+    /// Checks that no workload serves a file, without a look at any mount where a block device is
+    /// behind it: users mount none.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(super) fn check(&mut self, file: &HeldFile) -> Result<(), AttestorError> {
+        if file.is_on_block_device() { Ok(()) } else { self.check_mount(file) }
+    }
+
+    fn check_mount(&mut self, file: &HeldFile) -> Result<(), AttestorError> {
+        let unreadable = |source| AttestorError::Unreadable { what: "the mounts of the executable", source };
+        let mount = file.mount_id().map_err(unreadable)?;
+        let trusted = match self.trusted.take() {
+            Some(trusted) => trusted,
+            None => trusted_mountinfo().map_err(unreadable)?,
+        };
+        let trusted = &*self.trusted.insert(trusted);
+        // The process may have opened the file in a mount namespace that it left since, or in its
+        // own. Numbers of mounts are given once in the whole kernel, so no two lists can disagree.
+        let device = match trusted.iter().find_map(|mounts| device_of(mounts, mount)) {
+            Some(device) => Some(device),
+            None => {
+                let own = match self.own.take() {
+                    Some(own) => own,
+                    None => self.evidence.mountinfo()?,
+                };
+                device_of(self.own.insert(own), mount)
+            }
+        };
+        verdict(device.and_then(|device| trusted.iter().find_map(|mounts| type_of(mounts, device))))
+    }
 }
 
 /// What the type of the file system in the trusted lists means; none if it is in neither.

@@ -133,25 +133,30 @@ impl WorkloadAttestor for UnixPath {
         evidence: &Arc<Evidence>,
         _wanted: &BTreeSet<SelectorKind>,
     ) -> Result<Vec<Selector>, AttestorError> {
-        // Most often the kernel remembers the path, and there is nothing to wait for.
-        if evidence.executable().is_known_to_be_at_its_path() {
-            return Ok(path_selector(evidence));
-        }
-        let uid = evidence.credentials().uid;
-        let evidence = Arc::clone(evidence);
-        let path = move || {
-            let same = evidence.executable().is_file_at_its_path().map_err(unreadable_path)?;
-            Ok(if same { path_selector(&evidence) } else { Vec::new() })
-        };
-        // The path is the process's choice and may lead across a file system that never answers.
-        self.slots.run(uid, ANSWER_LIMIT, path).await
+        let path = path_at_agent(&self.slots, evidence.credentials().uid, evidence).await?;
+        Ok(path.and_then(|path| selector(SelectorKind::UnixPath, &path)).into_iter().collect())
     }
 }
 
-/// A path that is not UTF-8 is one that no entry can name.
-fn path_selector(evidence: &Evidence) -> Vec<Selector> {
-    let path = evidence.executable().path().to_str();
-    path.and_then(|path| selector(SelectorKind::UnixPath, path)).into_iter().collect()
+/// The path of an image, where it names the same file in the agent's mount namespace; asked at
+/// the expense of user `uid`. A path that is not UTF-8 is one that no entry can name.
+pub(super) async fn path_at_agent(
+    slots: &Slots,
+    uid: u32,
+    of: &Arc<Evidence>,
+) -> Result<Option<String>, AttestorError> {
+    let path = |evidence: &Evidence| evidence.executable().path().to_str().map(str::to_owned);
+    // Most often the kernel remembers the path, and there is nothing to wait for.
+    if of.executable().is_known_to_be_at_its_path() {
+        return Ok(path(of));
+    }
+    let evidence = Arc::clone(of);
+    let look = move || {
+        let same = evidence.executable().is_file_at_its_path().map_err(unreadable_path)?;
+        Ok(if same { path(&evidence) } else { None })
+    };
+    // The path is the process's choice and may lead across a file system that never answers.
+    slots.run(uid, ANSWER_LIMIT, look).await
 }
 
 fn unreadable_path(source: io::Error) -> AttestorError {

@@ -14,7 +14,8 @@ Examples:
   countersign dev                            makes an example entry for this very binary
   countersign dev --entries entries.yaml     your own entries; a saved change applies at once
 
-Keys and tokens are in memory only and gone when it stops (Ctrl-C).
+Keys and tokens are in memory only and gone when it stops (Ctrl-C). Unlike `countersign agent` it asks
+neither whether a program is traced or may be written by its own user, nor what else it runs.
 Exit codes: 0 stopped as asked, 1 cannot run, 2 wrong usage";
 
 /// Arguments of `countersign dev`.
@@ -63,6 +64,8 @@ fn tell(ready: &DevReady) -> std::io::Result<()> {
         let audiences = if audiences.is_empty() { "none, so no tokens".to_owned() } else { audiences.join("  ") };
         writeln!(out, "      audiences           {audiences}")?;
     }
+    let lifted: Vec<_> = ready.lifted.iter().map(|rule| rule.word()).collect();
+    writeln!(out, "Not asked here, unlike by `countersign agent`: {}.", lifted.join(", "))?;
     writeln!(out)?;
     writeln!(out, "In another terminal:")?;
     writeln!(out, "  export SPIFFE_ENDPOINT_SOCKET=unix://{}", ready.workload_socket.display())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use countersign_common::bundle::Bundle;
 use countersign_common::clock::Timestamp;
+use countersign_common::entry::Entry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,6 +14,7 @@ use super::account::Account;
 use super::{Identity, Refusal};
 use crate::attest::{AttestError, Attestation};
 use crate::peer::Peer;
+use crate::policy;
 use crate::registry::Snapshot;
 
 /// Bundles as they change; a refusal is the last item.
@@ -57,7 +59,12 @@ impl Identity {
         let bundle = self.authority.bundle();
         let mut registry = self.registry.clone();
         let mut account = Account::open(self, EVENT, peer, &[], None);
-        let entitlement = match self.attest_and_match(peer, &mut registry, self.hold, &mut account).await {
+        let matched = self.attest_and_match(peer, &mut registry, self.hold, &mut account).await;
+        let entitled = matched.and_then(|(attestation, entries)| {
+            let entries = self.content_with_image(&attestation, entries)?;
+            Ok((attestation, entries))
+        });
+        let entitlement = match entitled {
             Ok((attestation, entries)) => {
                 let until = entries.iter().filter_map(|entry| entry.expires).min().map(|day| day.begins());
                 Entitlement { attestation, until }
@@ -71,6 +78,24 @@ impl Identity {
         let stream = OpenStream { identity, peer, bundle, registry, entitlement, sent: None, sender };
         tokio::spawn(stream.run());
         Ok(ReceiverStream::new(receiver))
+    }
+}
+
+impl Identity {
+    /// Those of the matched entries that are content with the image of the process. Never none.
+    fn content_with_image(
+        &self,
+        attestation: &Attestation,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, Refusal> {
+        let (mut content, mut refused) = (Vec::with_capacity(entries.len()), Vec::new());
+        for entry in entries {
+            match policy::check_image(attestation, &entry, &self.limits.lifted) {
+                Ok(()) => content.push(entry),
+                Err(refusal) => refused.push(refusal),
+            }
+        }
+        if content.is_empty() { Err(Refusal::Policy(refused)) } else { Ok(content) }
     }
 }
 
@@ -103,7 +128,8 @@ impl OpenStream {
     async fn attest_anew(&mut self) -> Result<(), Refusal> {
         let mut account = Account::open(&self.identity, EVENT, &self.peer, &[], None);
         let matching = self.identity.attest_and_match(&self.peer, &mut self.registry, Duration::ZERO, &mut account);
-        let matched = matching.await.and_then(|(_, entries)| {
+        let matched = matching.await.and_then(|(attestation, entries)| {
+            let entries = self.identity.content_with_image(&attestation, entries)?;
             self.entitlement.attestation.recheck().map_err(AttestError::from)?;
             Ok(entries)
         });

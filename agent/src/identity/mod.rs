@@ -182,8 +182,16 @@ impl Identity {
                 Err(refusal) => refused.push(refusal),
             }
         }
+        // An answer is never made smaller in silence since something could not be told.
+        let decided = |refusal: &PolicyRefusal| !refusal.is_undecided();
+        if !refused.iter().all(decided) {
+            return Err(Refusal::Policy(refused));
+        }
         match (granted.is_empty(), refused.is_empty()) {
-            (false, _) => Ok(granted),
+            (false, _) => {
+                tell_withheld(attestation, &refused);
+                Ok(granted)
+            }
             (true, false) => Err(Refusal::Policy(refused)),
             (true, true) => Err(Refusal::OtherIdentity { held: entries.iter().map(|e| e.spiffe_id.clone()).collect() }),
         }
@@ -218,6 +226,13 @@ impl Identity {
             });
             watching.abort_handle()
         });
+    }
+}
+
+/// Says why the answer has less than the entries that match: no record of an issue tells it.
+fn tell_withheld(attestation: &Attestation, refused: &[PolicyRefusal]) {
+    for refusal in refused.iter().filter(|refusal| matches!(refusal, PolicyRefusal::Image { .. })) {
+        tracing::info!(pid = attestation.instance().pid, %refusal, "an identity is withheld");
     }
 }
 

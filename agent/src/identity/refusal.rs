@@ -82,6 +82,8 @@ impl Refusal {
                 | PeerError::NoCountersign(_) => Fault::Caller,
                 _ => Fault::Agent,
             },
+            // What could not be told may be told the next time.
+            Self::Policy(refused) if refused.iter().any(PolicyRefusal::is_undecided) => Fault::Agent,
             Self::Malformed(_) | Self::NoEntry | Self::OtherIdentity { .. } | Self::Policy(_) | Self::Exited => {
                 Fault::Caller
             }

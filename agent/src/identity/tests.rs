@@ -1,5 +1,6 @@
 //! The story with a stepped clock, a store in memory and this very process as the caller.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use countersign_common::clock::Timestamp;
@@ -63,7 +64,7 @@ impl Agent {
             authority: authority.clone(),
             audit: Arc::new(Audit::to_file(folder.path().join("audit.log"), 1 << 20, 1).unwrap()),
             clock: clock.clone(),
-            limits: Limits { default_jwt_ttl: hour, max_jwt_ttl: hour },
+            limits: Limits { default_jwt_ttl: hour, max_jwt_ttl: hour, lifted: BTreeSet::new() },
             hold: Duration::ZERO,
             drain,
         };

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::proc_dir::{self, ProcDir};
-use super::proc_files::Status;
+use super::proc_files::{Privileges, Status};
 use super::{Executable, FileIdentity, Peer, PeerError};
 use crate::weakened::Protection;
 
@@ -85,7 +85,9 @@ impl Facts {
             ("start time", self.start_time != now.start_time),
             ("executable", file(self) != file(now)),
             ("running image", self.start_stack != now.start_stack),
-            ("credentials", self.status != now.status),
+            ("credentials", self.status.ids() != now.status.ids()),
+            ("tracer", self.status.tracer != now.status.tracer && !Protection::Traced.is_out()),
+            ("privileges", self.status.privileges != now.status.privileges),
             ("cgroup", self.cgroups != now.cgroups),
         ]
         .into_iter()
@@ -103,7 +105,7 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     /// Reads the facts again and compares: start time, executable, credentials with all
-    /// groups, cgroups; and at the end that the process lives, without which the facts could
+    /// groups, tracer, privileges, cgroups; and at the end that the process lives, without which the facts could
     /// be another's. Reads the kernel's own files only.
     ///
     /// # Errors
@@ -130,9 +132,7 @@ impl Fingerprint {
 
     /// Effective user and group id.
     pub fn credentials(&self) -> Credentials {
-        let [_, uid, _, _] = self.facts.status.uids;
-        let [_, gid, _, _] = self.facts.status.gids;
-        Credentials { uid, gid }
+        self.facts.status.effective()
     }
 }
 
@@ -207,6 +207,32 @@ impl Evidence {
         let status = &self.fingerprint.facts.status;
         let ([uid, ..], [gid, ..]) = (status.uids, status.gids);
         Credentials { uid, gid }
+    }
+
+    /// Every user id of the process: real, effective, saved and file system.
+    pub fn all_uids(&self) -> [u32; 4] {
+        self.fingerprint.facts.status.uids
+    }
+
+    /// Every group id of the process but the supplementary ones: real, effective, saved and file system.
+    pub fn all_gids(&self) -> [u32; 4] {
+        self.fingerprint.facts.status.gids
+    }
+
+    /// What it may do beside what its ids let it.
+    pub fn privileges(&self) -> Privileges {
+        self.fingerprint.facts.status.privileges
+    }
+
+    /// Pid of its tracer, which may be any thread's where [`Evidence::threads`] has more than one.
+    pub fn tracer(&self) -> Option<i32> {
+        let tracer = self.fingerprint.facts.status.tracer;
+        (tracer != 0).then_some(tracer)
+    }
+
+    /// How many threads it had.
+    pub fn threads(&self) -> u32 {
+        self.fingerprint.facts.status.threads
     }
 
     /// Supplementary group ids, sorted.

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, openat2, statx};
+use rustix::fs::{
+    AtFlags, CWD, MemfdFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, openat2, statx,
+};
 use rustix::io::Errno;
 
-use super::proc_dir;
+use super::HeldFile;
 
 /// What makes a file this file and no other, and unchanged: the key of every cached hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,9 +59,7 @@ impl From<Statx> for FileIdentity {
 #[derive(Debug)]
 pub struct Executable {
     path: PathBuf,
-    deleted: bool,
-    image: OwnedFd,
-    identity: FileIdentity,
+    image: HeldFile,
 }
 
 impl Executable {
@@ -67,11 +67,9 @@ impl Executable {
     pub(super) fn new(link: PathBuf, image: OwnedFd) -> io::Result<Self> {
         // The kernel adds " (deleted)" to the link of a removed file, and a file may be named
         // so. Whether the file still has a name is a fact; the text is not.
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let stat = statx(&image, "", flags, StatxFlags::BASIC_STATS)?;
-        let deleted = stat.stx_nlink == 0;
-        let path = if deleted { without_deleted_suffix(link) } else { link };
-        Ok(Self { path, deleted, image, identity: stat.into() })
+        let image = HeldFile::new(image)?;
+        let path = if image.links() == 0 { without_deleted_suffix(link) } else { link };
+        Ok(Self { path, image })
     }
 
     /// Where the image was found when it was started, or what its name became since. For
@@ -82,12 +80,24 @@ impl Executable {
 
     /// Whether the file has no name left anywhere: removed, replaced, or never had one.
     pub fn deleted(&self) -> bool {
-        self.deleted
+        self.image.links() == 0
+    }
+
+    /// Whether it never had a name: a file of memory (memfd_create(2)).
+    pub fn is_in_memory(&self) -> bool {
+        // All of these files lie on one mount of the kernel's own, which nobody else can reach. A
+        // link text that begins with "/memfd:" says less: a directory may be named so.
+        self.deleted() && device_of_memory().is_ok_and(|device| device == self.identity().dev)
     }
 
     /// Which file it is.
     pub fn identity(&self) -> FileIdentity {
-        self.identity
+        self.image.identity()
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &HeldFile {
+        &self.image
     }
 
     /// Opens the image for reading, whatever happened to its path. May wait for a file server.
@@ -104,7 +114,7 @@ impl Executable {
     /// # Errors
     /// The kernel does not say.
     pub fn mount_id(&self) -> io::Result<u64> {
-        proc_dir::fdinfo(&self.image, "mnt_id")
+        self.image.mount_id()
     }
 
     /// Whether [`Executable::path`] names this very file in the agent's mount namespace, without
@@ -131,8 +141,14 @@ impl Executable {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let found = openat2(CWD, &self.path, flags, Mode::empty(), resolve | ResolveFlags::NO_SYMLINKS)?;
         let found = FileIdentity::from(statx(&found, "", look | AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?);
-        Ok((found.dev, found.ino) == (self.identity.dev, self.identity.ino))
+        Ok(self.image.is_same(found))
     }
+}
+
+/// The device of the files of memory, by one of the agent's own.
+fn device_of_memory() -> io::Result<u64> {
+    let file = rustix::fs::memfd_create("countersign", MemfdFlags::CLOEXEC)?;
+    Ok(FileIdentity::of(&file.into())?.dev)
 }
 
 fn without_deleted_suffix(link: PathBuf) -> PathBuf {

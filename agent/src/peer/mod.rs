@@ -18,7 +18,10 @@
 mod countersign;
 mod evidence;
 mod executable;
+mod held_file;
+mod image;
 mod namespaces;
+mod parent;
 mod proc_dir;
 mod proc_files;
 mod sender;
@@ -45,6 +48,9 @@ use countersign::Countersign;
 pub use countersign::{ANSWER_LIMIT, Challenge, ToSay};
 pub use evidence::{CgroupMembership, Credentials, Evidence, Fingerprint, ProcessInstance, trusted_mountinfo};
 pub use executable::{Executable, FileIdentity};
+pub use held_file::{HeldFile, Ownership, Patience};
+pub use image::MappedFile;
+pub use proc_files::Privileges;
 pub use sender::{Received, receive, tell_senders};
 
 /// The process that connected, held by its pidfd for as long as the connection lives. Costs
@@ -77,7 +83,7 @@ pub enum PeerError {
     /// Something that was read once is different now.
     #[error("the process changed after it connected: {what}")]
     Changed {
-        /// Which fact: executable, start time, credentials or cgroup.
+        /// Which fact: executable, start time, credentials, tracer, privileges or cgroup.
         what: &'static str,
     },
     /// Bytes came that the process did not send.

@@ -5,15 +5,21 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
+use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{CgroupMembership, FileIdentity, Peer, PeerError, namespaces, proc_files};
 
 /// The longest file of `/proc/PID` that is read, in bytes: `status` with some 6000
 /// supplementary groups, `cgroup` with sixteen paths of the greatest length.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// The longest `maps` that is read, in bytes: 65 530 mappings, which is how many a process may have
+/// unless the machine is told otherwise (proc(5), `max_map_count`), with paths of common length.
+const MAX_MAPS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The longest `mountinfo` that is read, in bytes: some 50 000 mounts.
 const MAX_MOUNTINFO_BYTES: u64 = 8 * 1024 * 1024;
@@ -60,6 +66,53 @@ impl<'a> ProcDir<'a> {
         self.read("mountinfo", MAX_MOUNTINFO_BYTES)
     }
 
+    /// The files that are mapped as code. Waits while the process changes its mappings.
+    pub(super) fn code_mappings(&self) -> Result<Vec<proc_files::CodeMapping>, PeerError> {
+        proc_files::code_mappings(&self.read("maps", MAX_MAPS_BYTES)?).ok_or(self.malformed("maps"))
+    }
+
+    /// Holds the very file of a mapping. Takes `CAP_CHECKPOINT_RESTORE` (Linux 5.9) or `CAP_SYS_ADMIN`.
+    pub(super) fn hold_mapped(&self, (first, end): (u64, u64)) -> io::Result<OwnedFd> {
+        let name = format!("map_files/{first:x}-{end:x}");
+        Ok(openat(&self.directory, name.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+    }
+
+    /// The root directory of the process.
+    pub(super) fn root(&self) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(openat(&self.directory, "root", flags, Mode::empty())?)
+    }
+
+    /// Device and inode of the user namespace.
+    pub(super) fn user_namespace(&self) -> Result<(u64, u64), PeerError> {
+        let identity = statx(&self.directory, "ns/user", AtFlags::empty(), StatxFlags::BASIC_STATS);
+        let identity = identity.map(FileIdentity::from).map_err(|errno| self.peer.failure("ns/user", errno.into()))?;
+        Ok((identity.dev, identity.ino))
+    }
+
+    /// Pid of the tracer of any thread but the first; those that end meanwhile are passed over.
+    pub(super) fn tracer_of_threads(&self) -> Result<Option<i32>, PeerError> {
+        let failure = |errno: Errno| self.peer.failure("task", errno.into());
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let tasks = Dir::openat(&self.directory, "task", flags, Mode::empty()).map_err(failure)?;
+        for thread in tasks {
+            let thread = thread.map_err(failure)?;
+            let Ok(thread) = thread.file_name().to_str().unwrap_or_default().parse::<i32>() else { continue };
+            if thread == self.peer.pid {
+                continue;
+            }
+            let status = match self.read_file(&format!("task/{thread}/status"), MAX_FILE_BYTES) {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
+                read => read.map_err(|source| self.peer.failure("status of a thread", source))?,
+            };
+            match proc_files::tracer(&status).ok_or(self.malformed("status of a thread"))? {
+                0 => {}
+                tracer => return Ok(Some(tracer)),
+            }
+        }
+        Ok(None)
+    }
+
     /// Where the link to the running image points, as the kernel writes it.
     pub(super) fn executable_link(&self) -> Result<PathBuf, PeerError> {
         let link = readlinkat(&self.directory, "exe");
@@ -90,16 +143,24 @@ impl<'a> ProcDir<'a> {
     }
 
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, PeerError> {
+        self.read_file(name, limit).map_err(|source| self.peer.failure(name, source))
+    }
+
+    fn read_file(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&self.directory, name, flags, Mode::empty())
-            .map_err(io::Error::from)
-            .and_then(|file| read_bounded(File::from(file), limit))
-            .map_err(|source| self.peer.failure(name, source))
+        let file = openat(&self.directory, name, flags, Mode::empty())?;
+        read_bounded(File::from(file), limit)
     }
 
     fn malformed(&self, what: &'static str) -> PeerError {
         PeerError::Malformed { what, pid: self.peer.pid }
     }
+}
+
+/// Device and inode of the agent's own user namespace.
+pub(super) fn own_user_namespace() -> io::Result<(u64, u64)> {
+    let identity = FileIdentity::from(statx(CWD, "/proc/self/ns/user", AtFlags::empty(), StatxFlags::BASIC_STATS)?);
+    Ok((identity.dev, identity.ino))
 }
 
 /// The mounts that the agent sees (`self`), or those of the first process of its pid namespace (`1`).

@@ -6,14 +6,14 @@ use std::time::Duration;
 use countersign_common::clock::Timestamp;
 use countersign_common::entry::{AudiencePattern, Entry, JwtTerms};
 
-use super::{Grant, Limits, PolicyRefusal};
+use super::{Grant, Limits, PolicyRefusal, check_image};
 use crate::attest::Attestation;
 
 /// Decides whether `entry` allows a JWT-SVID for `audiences` to the attested process.
 ///
 /// The life is the shortest of what the terms say for each audience, and never longer than
-/// the agent's limit. The rules in their order: selectors, the entry's last day, audiences
-/// (some, none empty, none too long, not too many, each allowed), life.
+/// the agent's limit. The rules in their order: selectors, the entry's last day, the image,
+/// audiences (some, none empty, none too long, not too many, each allowed), life.
 ///
 /// A grant rests on an attestation:
 ///
@@ -75,6 +75,7 @@ pub fn authorize_jwt(
     if let Some(expires) = entry.expires.filter(|day| day.begins() <= now) {
         return Err(PolicyRefusal::Expired { entry: entry.id.clone(), expires });
     }
+    check_image(attestation, entry, &limits.lifted)?;
     let audiences = check_audiences(entry, audiences)?;
     let ttl = life(&entry.jwt, &audiences, limits);
     // A claim is in whole seconds: less than one would be expired when it is issued.

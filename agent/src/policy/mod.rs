@@ -1,18 +1,21 @@
 //! Pure decisions: what a matched entry allows. The only maker of a [`Grant`].
 
+mod image;
 mod jwt;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
-use countersign_common::entry::{AudiencePattern, Date, EntryId};
+use countersign_common::entry::{AudiencePattern, Date, EntryId, ImageRule};
 use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::SpiffeId;
 
 use crate::peer::ProcessInstance;
 
+pub use image::check_image;
 pub use jwt::authorize_jwt;
 
 /// What the agent's configuration allows at most.
@@ -22,6 +25,8 @@ pub struct Limits {
     pub default_jwt_ttl: Duration,
     /// Longest life of a JWT-SVID, whatever an entry says.
     pub max_jwt_ttl: Duration,
+    /// Rules about the image that are lifted for every entry: none, but on a laptop.
+    pub lifted: BTreeSet<ImageRule>,
 }
 
 /// Leave to sign one JWT-SVID with these terms, for this process and no other.
@@ -142,6 +147,28 @@ pub enum PolicyRefusal {
         /// From which day on it grants nothing.
         expires: Date,
     },
+    /// The image of the process breaks a rule that the entry does not lift.
+    #[error("{why}; {remedy}, or lift the rule in entry {entry} if that is meant: allow: [{rule}]")]
+    Image {
+        /// Which entry.
+        entry: EntryId,
+        /// Which rule.
+        rule: ImageRule,
+        /// What was found.
+        why: String,
+        /// What to do about the process.
+        remedy: &'static str,
+    },
+    /// A rule about the image, which the entry does not lift, could not be judged.
+    #[error("cannot tell whether the process keeps the rule {rule}, which entry {entry} does not lift: {why}")]
+    ImageUnjudged {
+        /// Which entry.
+        entry: EntryId,
+        /// Which rule.
+        rule: ImageRule,
+        /// What was in the way.
+        why: String,
+    },
     /// The entry lists no audiences at all.
     #[error("entry {entry} lists no audiences, so it grants no JWT-SVIDs; list them in jwt.audiences")]
     NoAudiences {
@@ -193,6 +220,13 @@ pub enum PolicyRefusal {
         /// Which entry.
         entry: EntryId,
     },
+}
+
+impl PolicyRefusal {
+    /// Whether nothing was decided, since something could not be told.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::ImageUnjudged { .. })
+    }
 }
 
 /// An audience as it may stand in a log: quoted, control characters escaped, cut to a line.

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
-use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, JwtTerms};
+use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms};
 use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::SpiffeId;
 use proptest::prelude::*;
 
-use super::{Grant, Limits, PolicyRefusal, authorize_jwt};
-use crate::attest::{Attestation, attestation_for_tests};
+use super::{Grant, Limits, PolicyRefusal, authorize_jwt, check_image};
+use crate::attest::{Attestation, Verdict, attestation_for_tests};
 use crate::peer::{Credentials, FileIdentity, ProcessInstance};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-const LIMITS: Limits = Limits { default_jwt_ttl: Duration::from_secs(300), max_jwt_ttl: Duration::from_secs(3600) };
+const LIMITS: Limits = Limits {
+    default_jwt_ttl: Duration::from_secs(300),
+    max_jwt_ttl: Duration::from_secs(3600),
+    lifted: BTreeSet::new(),
+};
 
 fn attestation(selectors: &[&str]) -> Attestation {
     let executable = FileIdentity { dev: 1, ino: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
@@ -36,6 +40,7 @@ fn entry() -> Entry {
         id: EntryId::parse("orders-api").unwrap(),
         spiffe_id: SpiffeId::parse("spiffe://example.org/orders/api").unwrap(),
         selectors: ["unix:uid:1".parse().unwrap()].into(),
+        allow: BTreeSet::new(),
         jwt: JwtTerms { audiences: patterns(&["billing", "stock/*"]), max_audiences: 2, ..JwtTerms::default() },
         hint: None,
         owner: None,
@@ -144,6 +149,58 @@ fn an_entry_past_its_last_day_grants_none() {
     );
 }
 
+/// What becomes of a request of a process that holds `selectors`, with this verdict on one rule.
+fn decide_on(entry: &Entry, rule: ImageRule, verdict: Option<Verdict>) -> Result<Grant, PolicyRefusal> {
+    let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
+    let attestation = attestation(&selectors.iter().map(String::as_str).collect::<Vec<_>>());
+    authorize_jwt(&attestation.with_image(rule, verdict), entry, &owned(&["billing"]), &LIMITS, NOW)
+}
+
+#[test]
+fn a_broken_rule_is_refused_by_its_name_and_lifted_by_its_word_alone() {
+    let mut by_path = entry();
+    by_path.selectors.insert("unix:path:/bin/orders".parse().unwrap());
+    for rule in ImageRule::ALL {
+        let broken = || Some(Verdict::Broken("it does".to_owned()));
+        let refused = decide_on(&by_path, rule, broken()).unwrap_err().to_string();
+        assert!(refused.starts_with("it does; "), "{refused}");
+        let lifting = format!(", or lift the rule in entry orders-api if that is meant: allow: [{rule}]");
+        assert!(refused.ends_with(&lifting), "{refused}");
+
+        let lifts = |rules: &[ImageRule]| Entry { allow: rules.iter().copied().collect(), ..by_path.clone() };
+        assert!(decide_on(&lifts(&[rule]), rule, broken()).is_ok());
+        let others: Vec<_> = ImageRule::ALL.into_iter().filter(|other| *other != rule).collect();
+        assert!(decide_on(&lifts(&others), rule, broken()).is_err(), "{rule}");
+        assert!(check_image(&attestation(&[]).with_image(rule, broken()), &by_path, &[rule].into()).is_ok());
+    }
+}
+
+#[test]
+fn a_rule_that_nobody_judged_is_not_kept() {
+    let mut by_digest = entry();
+    by_digest.selectors.insert(format!("unix:sha256:{}", "0".repeat(64)).parse().unwrap());
+    for rule in ImageRule::ALL {
+        let refused = decide_on(&by_digest, rule, Some(Verdict::Unjudged("no answer".to_owned()))).unwrap_err();
+        assert!(refused.is_undecided());
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "cannot tell whether the process keeps the rule {rule}, which entry orders-api does not lift: no answer"
+            )
+        );
+        assert!(decide_on(&by_digest, rule, None).unwrap_err().is_undecided(), "{rule}");
+        let lifts = Entry { allow: [rule].into(), ..by_digest.clone() };
+        assert!(decide_on(&lifts, rule, None).is_ok());
+    }
+}
+
+#[test]
+fn foreign_code_matters_to_an_entry_that_says_which_image_it_means() {
+    let broken = || Some(Verdict::Broken("it does".to_owned()));
+    assert!(decide_on(&entry(), ImageRule::ForeignCode, broken()).is_ok());
+    assert!(decide_on(&entry(), ImageRule::ForeignCode, None).is_ok());
+}
+
 #[test]
 fn terms_that_leave_no_life_are_refused() {
     let mut entry = entry();
@@ -230,7 +287,7 @@ proptest! {
         (default, max) in (0..20u64, 0..20u64),
     ) {
         let entry = Entry { selectors: demanded, jwt: terms, expires: day, ..entry() };
-        let limits = Limits { default_jwt_ttl: Duration::from_secs(default), max_jwt_ttl: Duration::from_secs(max) };
+        let limits = Limits { default_jwt_ttl: Duration::from_secs(default), max_jwt_ttl: Duration::from_secs(max), ..LIMITS };
         let texts: Vec<String> = held.iter().map(ToString::to_string).collect();
         let attestation = attestation(&texts.iter().map(String::as_str).collect::<Vec<_>>());
         let decided = authorize_jwt(&attestation, &entry, &requested, &limits, NOW).ok();

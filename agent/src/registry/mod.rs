@@ -142,7 +142,7 @@ impl Snapshot {
 
 /// Whether telling a selector of this kind costs so much that it is told only on demand.
 fn is_costly(kind: SelectorKind) -> bool {
-    kind == SelectorKind::UnixSha256
+    matches!(kind, SelectorKind::UnixSha256 | SelectorKind::ProcessParentSha256)
 }
 
 /// Whether the entry grants anything at `now`.

@@ -17,6 +17,7 @@ pub(super) fn entry(id: &str, selectors: &[&str]) -> Arc<Entry> {
         id: EntryId::parse(id).unwrap(),
         spiffe_id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
         selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
+        allow: BTreeSet::new(),
         jwt: JwtTerms::default(),
         hint: None,
         owner: None,

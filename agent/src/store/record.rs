@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, JwtTerms};
+use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms};
 use countersign_common::selector::SelectorError;
 use countersign_common::spiffe_id::SpiffeId;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 struct Record {
     spiffe_id: String,
     selectors: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<String>,
     audiences: Vec<String>,
     max_audiences: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +41,7 @@ pub(super) fn encode(entry: &Entry) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Record {
         spiffe_id: entry.spiffe_id.to_string(),
         selectors: entry.selectors.iter().map(ToString::to_string).collect(),
+        allow: entry.allow.iter().map(ToString::to_string).collect(),
         audiences: entry.jwt.audiences.iter().map(pattern).collect(),
         max_audiences: entry.jwt.max_audiences,
         ttl: entry.jwt.ttl,
@@ -57,6 +60,7 @@ pub(super) fn encode(entry: &Entry) -> Result<String, serde_json::Error> {
 pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
     let record: Record = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let selectors: Result<_, SelectorError> = record.selectors.iter().map(|text| text.parse()).collect();
+    let allow: Result<_, String> = record.allow.iter().map(|text| rule(text)).collect();
     let audiences: Result<_, String> = record.audiences.iter().map(|text| pattern(text)).collect();
     let audience_ttl: Result<_, String> =
         record.audience_ttl.iter().map(|(text, ttl)| Ok((pattern(text)?, *ttl))).collect();
@@ -64,6 +68,7 @@ pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
         id: EntryId::parse(id).ok_or("the id is not an entry id")?,
         spiffe_id: SpiffeId::parse(&record.spiffe_id).map_err(|error| error.to_string())?,
         selectors: selectors.map_err(|error| error.to_string())?,
+        allow: allow?,
         jwt: JwtTerms {
             audiences: audiences?,
             max_audiences: record.max_audiences,
@@ -79,6 +84,10 @@ pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
 
 fn pattern(text: &str) -> Result<AudiencePattern, String> {
     AudiencePattern::parse(text).map_err(|error| format!("the audience {text:?} {error}"))
+}
+
+fn rule(text: &str) -> Result<ImageRule, String> {
+    ImageRule::parse(text).ok_or_else(|| format!("{text:?} is not a rule about the image"))
 }
 
 fn day(text: &str) -> Result<Date, String> {
@@ -120,7 +129,8 @@ mod tests {
     #[test]
     fn the_shape_at_rest_is_this_one() {
         let full = concat!(
-            r#"{"spiffe_id":"spiffe://example.org/a","selectors":["unix:uid:1"],"audiences":["b","s/*"],"#,
+            r#"{"spiffe_id":"spiffe://example.org/a","selectors":["unix:uid:1"],"allow":["traced"],"#,
+            r#""audiences":["b","s/*"],"#,
             r#""max_audiences":2,"ttl":{"secs":300,"nanos":0},"audience_ttl":[["s/*",{"secs":30,"nanos":0}]],"#,
             r#""hint":"h","owner":"o","review_by":"2027-03-01","expires":"2027-09-01"}"#,
         );
@@ -128,6 +138,7 @@ mod tests {
         let bare =
             r#"{"spiffe_id":"spiffe://example.org/a","selectors":["unix:uid:1"],"audiences":[],"max_audiences":1}"#;
         assert_eq!(encode(&decode("a", bare).unwrap()).unwrap(), bare);
+        assert!(decode("a", bare).unwrap().allow.is_empty());
         assert!(decode("a", &bare.replace("max_audiences", "max_audience")).unwrap_err().contains("unknown field"));
     }
 }

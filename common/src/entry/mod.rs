@@ -1,6 +1,7 @@
 //! Registration entries: which process is entitled to which SPIFFE ID, on which terms.
 
 mod audience;
+mod image_rule;
 mod jwt_terms;
 mod read;
 mod write;
@@ -10,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use audience::{AudienceError, AudiencePattern};
+pub use image_rule::ImageRule;
 pub use read::{parse_entries, parse_sources};
 pub use write::to_yaml;
 
 use crate::clock::Timestamp;
-use crate::selector::Selector;
+use crate::selector::{Selector, SelectorKind};
 use crate::spiffe_id::SpiffeId;
 
 /// An entry's name, chosen by the operator and stable: 1 to 128 bytes of `a-z A-Z 0-9 . - _ /`.
@@ -49,6 +51,8 @@ pub struct Entry {
     pub spiffe_id: SpiffeId,
     /// What must hold of the process; never empty.
     pub selectors: BTreeSet<Selector>,
+    /// Rules about the image that are not held against the process; most often empty.
+    pub allow: BTreeSet<ImageRule>,
     /// Terms of JWT-SVIDs; an empty list of audiences grants none.
     pub jwt: JwtTerms,
     /// Tells several identities of one workload apart; at most 1024 bytes
@@ -60,6 +64,14 @@ pub struct Entry {
     pub review_by: Option<Date>,
     /// From this day (00:00 UTC) on the entry grants nothing.
     pub expires: Option<Date>,
+}
+
+impl Entry {
+    /// Whether the entry says which image it means, so that what else the process runs matters.
+    pub fn names_image(&self) -> bool {
+        let image = [SelectorKind::UnixPath, SelectorKind::UnixSha256];
+        self.selectors.iter().any(|selector| image.contains(&selector.kind()))
+    }
 }
 
 /// The terms on which JWT-SVIDs are issued.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::jwt_terms;
-use super::{Date, Entry, EntryId};
-use crate::document::{MAX_PROBLEMS, Node, Problem, Problems, Reader, quoted, read_documents};
+use super::{Date, Entry, EntryId, ImageRule};
+use crate::document::{MAX_PROBLEMS, Node, Problem, Problems, Reader, near_miss, quoted, read_documents};
 use crate::selector::Selector;
 use crate::spiffe_id::{SpiffeId, TrustDomain};
 
@@ -75,6 +75,7 @@ fn entry(
     }
     let spiffe_id = reader.parsed("spiffe_id", |text| workload_id(text, trust_domain));
     let selectors = selectors(&mut reader);
+    let allow = allow(&mut reader);
     let jwt = reader.mapping("jwt").map(jwt_terms::read).unwrap_or_default();
     let hint = reader.parsed("hint", words);
     let owner = reader.parsed("owner", words);
@@ -83,7 +84,7 @@ fn entry(
     reader.refuse("x509", UNSERVED);
     reader.refuse("federates_with", UNSERVED);
     reader.finish();
-    Some(Entry { id: id?, spiffe_id: spiffe_id?, selectors: selectors?, jwt, hint, owner, review_by, expires })
+    Some(Entry { id: id?, spiffe_id: spiffe_id?, selectors: selectors?, allow, jwt, hint, owner, review_by, expires })
 }
 
 fn selectors(reader: &mut Reader<'_>) -> Option<BTreeSet<Selector>> {
@@ -99,6 +100,24 @@ fn selectors(reader: &mut Reader<'_>) -> Option<BTreeSet<Selector>> {
         reader.report(name, "is empty: an entry without selectors would be any process's");
     }
     Some(selectors)
+}
+
+/// The rules about the image that the entry lifts.
+fn allow(reader: &mut Reader<'_>) -> BTreeSet<ImageRule> {
+    let mut lifted = BTreeSet::new();
+    reader.list("allow", ImageRule::ALL.len(), |text| {
+        let rule = ImageRule::parse(text).ok_or_else(|| unknown_rule(text))?;
+        if lifted.insert(rule) { Ok(()) } else { Err(format!("{} stands twice", quoted(text))) }
+    });
+    lifted
+}
+
+fn unknown_rule(text: &str) -> String {
+    let words = ImageRule::ALL.map(ImageRule::word);
+    match near_miss(text, words) {
+        Some(meant) => format!("unknown rule {}, did you mean {}?", quoted(text), quoted(meant)),
+        None => format!("unknown rule {}; known are {}", quoted(text), words.join(", ")),
+    }
 }
 
 fn entry_id(text: &str) -> Result<EntryId, String> {

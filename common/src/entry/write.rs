@@ -16,6 +16,10 @@ pub fn to_yaml(entry: &Entry) -> String {
     for selector in &entry.selectors {
         yaml.push_str(&format!("  - {}\n", scalar(&selector.to_string())));
     }
+    if !entry.allow.is_empty() {
+        let words: Vec<_> = entry.allow.iter().map(|rule| rule.word()).collect();
+        line(&mut yaml, "allow", format!("[{}]", words.join(", ")));
+    }
     jwt(&mut yaml, &entry.jwt);
     for (name, words) in [("hint", &entry.hint), ("owner", &entry.owner)] {
         if let Some(words) = words {

@@ -4,6 +4,7 @@
 
 mod cgroups;
 mod damage;
+mod image;
 mod naming;
 mod posing;
 mod speaking;
@@ -11,7 +12,7 @@ mod wearing;
 
 use std::path::{Path, PathBuf};
 
-use countersign_tests::{Agent, Workload, WorkloadSpec};
+use countersign_tests::{Agent, Workload, WorkloadSpec, allow_own_programs};
 use serde_json::json;
 
 /// The user whose identity is wanted.
@@ -22,8 +23,9 @@ const ATTACKER: u32 = 61002;
 /// An entry with these selectors, for audience `billing`.
 fn entry(id: &str, selectors: &[String]) -> String {
     format!(
-        "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: {}\njwt: {{audiences: [billing]}}\n",
-        json!(selectors)
+        "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: {}\n{}jwt: {{audiences: [billing]}}\n",
+        json!(selectors),
+        allow_own_programs()
     )
 }
 

@@ -154,8 +154,9 @@ async fn p9_a_copy_of_the_binary_has_neither_its_path_nor_its_user() {
         let mut victim = Workload::start(&agent.workload_socket(), &spec(&theirs, VICTIM));
         assert_eq!(victim.ask("fetch billing").await.code(), "Ok", "{entries}");
     }
-    // By design the digest is that of the same bytes, whoever runs them.
-    agent.apply(&entry("by-digest", &[sha256]));
+    // By design the digest is that of the same bytes, whoever runs them: here, somebody whom
+    // another rule keeps out (`image.rs`).
+    agent.apply(&(entry("by-digest", &[sha256]) + "allow: [writable_executable]\n"));
     let mut anybody = Workload::start(&agent.workload_socket(), &spec(&copy, ATTACKER));
     assert_eq!(anybody.ask("fetch billing").await.code(), "Ok");
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use countersign_tests::{Agent, AgentSettings};
+use countersign_tests::{Agent, AgentSettings, allow_own_programs};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Language};
@@ -78,8 +78,9 @@ fn kid(key: &Value) -> String {
 /// An entry with these selectors, for audience `billing`.
 pub(crate) fn entry(id: &str, selectors: &[String]) -> String {
     format!(
-        "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: {}\njwt: {{audiences: [billing]}}\n",
-        json!(selectors)
+        "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: {}\n{}jwt: {{audiences: [billing]}}\n",
+        json!(selectors),
+        allow_own_programs()
     )
 }
 

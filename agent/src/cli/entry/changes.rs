@@ -42,6 +42,7 @@ fn fields(change: &Change) -> Option<Vec<&'static str>> {
     let fields = [
         ("spiffe_id", before.spiffe_id != after.spiffe_id),
         ("selectors", before.selectors != after.selectors),
+        ("allow", before.allow != after.allow),
         ("jwt.audiences", before.jwt.audiences != after.jwt.audiences),
         ("jwt.max_audiences", before.jwt.max_audiences != after.jwt.max_audiences),
         ("jwt.ttl", (before.jwt.ttl, before.jwt.audience_ttl) != (after.jwt.ttl, after.jwt.audience_ttl)),

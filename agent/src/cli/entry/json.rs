@@ -10,6 +10,9 @@ pub(super) fn value(entry: &Entry) -> Value {
     fields.insert("id".to_owned(), json!(entry.id.as_str()));
     fields.insert("spiffe_id".to_owned(), json!(entry.spiffe_id.as_str()));
     fields.insert("selectors".to_owned(), entry.selectors.iter().map(ToString::to_string).collect());
+    if !entry.allow.is_empty() {
+        fields.insert("allow".to_owned(), entry.allow.iter().map(ToString::to_string).collect());
+    }
     fields.insert("jwt".to_owned(), jwt(&entry.jwt));
     let texts = [
         ("hint", entry.hint.clone()),
@@ -56,7 +59,7 @@ mod tests {
             "jwt: {audiences: [b, s/*]}\n",
             "jwt: {audiences: [b], max_audiences: 2, ttl: 90s}\nhint: \"x: y\"\nowner: \"1\"\n",
             "jwt: {audiences: [b, s/*], ttl: {s/*: 30s, default: 5m}}\nreview_by: 2027-03-01\nexpires: 2027-09-01\n",
-            "jwt: {audiences: [b, s/*], ttl: {b: 1h}}\n",
+            "allow: [traced, deleted]\njwt: {audiences: [b, s/*], ttl: {b: 1h}}\n",
         ] {
             let read = |text: &str| parse_entries("test", text, None).unwrap();
             let entries = read(&format!("{head}{terms}"));

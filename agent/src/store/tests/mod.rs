@@ -4,12 +4,13 @@ mod access;
 mod damage;
 mod kill;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, EntrySet, JwtTerms};
+use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, EntrySet, ImageRule, JwtTerms};
 use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
 use proptest::prelude::*;
@@ -26,6 +27,7 @@ pub(super) fn entry_for(id: &str, uid: u32) -> Entry {
         id: EntryId::parse(id).unwrap(),
         spiffe_id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
         selectors: [format!("unix:uid:{uid}").parse().unwrap()].into(),
+        allow: BTreeSet::new(),
         jwt: JwtTerms::default(),
         hint: None,
         owner: None,
@@ -64,13 +66,15 @@ fn any_selector() -> impl Strategy<Value = Selector> {
 pub(super) fn any_entry() -> impl Strategy<Value = Entry> {
     let day = || prop::option::of((1970..2200u32, 1..13u32, 1..29u32));
     let identity = ("[a-zA-Z0-9._/-]{1,128}", "(/[a-z]{1,5}){1,3}", prop::collection::btree_set(any_selector(), 1..5));
-    (identity, any_terms(), any_text(), any_text(), day(), day()).prop_map(
-        |((id, path, selectors), jwt, hint, owner, review_by, expires)| {
+    let allow = prop::sample::subsequence(ImageRule::ALL.to_vec(), 0..=ImageRule::ALL.len());
+    (identity, allow, any_terms(), any_text(), any_text(), day(), day()).prop_map(
+        |((id, path, selectors), allow, jwt, hint, owner, review_by, expires)| {
             let date = |(year, month, day)| Date::parse(&format!("{year:04}-{month:02}-{day:02}"));
             Entry {
                 id: EntryId::parse(&id).unwrap(),
                 spiffe_id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
                 selectors,
+                allow: allow.into_iter().collect(),
                 jwt,
                 hint,
                 owner,

@@ -13,6 +13,7 @@ spiffe_id: spiffe://example.org/orders/api
 selectors:
   - unix:uid:1001
   - unix:path:/usr/bin/orders
+allow: [traced, foreign_code]
 jwt:
   audiences: [billing, \"https://sts.example.com\", \"stock/*\"]
   max_audiences: 2
@@ -38,6 +39,7 @@ fn every_field_is_read() {
     assert_eq!(entry.spiffe_id.path(), "/orders/api");
     let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
     assert_eq!(selectors, ["unix:uid:1001", "unix:path:/usr/bin/orders"]);
+    assert_eq!(entry.allow, [ImageRule::Traced, ImageRule::ForeignCode].into());
     let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
     assert_eq!(audiences, ["billing", "https://sts.example.com", "stock/*"]);
     assert_eq!((entry.jwt.max_audiences, entry.jwt.ttl), (2, Some(Duration::from_secs(300))));
@@ -53,14 +55,16 @@ fn what_is_left_out_has_its_default_and_grants_no_token() {
     assert_eq!(entries[0].jwt, JwtTerms::default());
     assert_eq!((entries[0].jwt.audiences.len(), entries[0].jwt.max_audiences), (0, 1));
     assert_eq!((&entries[0].hint, entries[0].expires), (&None, None));
+    assert!(entries[0].allow.is_empty(), "nothing is lifted unasked");
 }
 
 #[test]
 fn json_is_read_as_well() {
-    let json = r#"{"id": "a", "spiffe_id": "spiffe://example.org/a", "selectors": ["unix:uid:0"],
+    let json = r#"{"id": "a", "spiffe_id": "spiffe://example.org/a", "selectors": ["unix:uid:0"], "allow": ["deleted"],
                    "jwt": {"audiences": ["x"], "max_audiences": 1, "ttl": "1m"}}"#;
     let entries = parse_entries("a.json", json, None).unwrap();
     assert_eq!(entries[0].jwt.ttl, Some(Duration::from_secs(60)));
+    assert_eq!(entries[0].allow, [ImageRule::Deleted].into());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::entry::{AudiencePattern, Date, EntryId, parse_entries};
+use crate::entry::{AudiencePattern, Date, EntryId, ImageRule, parse_entries};
 use crate::selector::{Selector, SelectorKind};
 use crate::spiffe_id::SpiffeId;
 
@@ -17,6 +17,7 @@ spiffe_id: spiffe://example.org/orders/api
 selectors:
   - unix:uid:1001
   - unix:path:/usr/bin/orders
+allow: [memfd, writable_executable]
 jwt:
   audiences: [billing, \"https://sts.example.com\", stock/*]
   max_audiences: 1
@@ -83,6 +84,7 @@ prop_compose! {
         id in "[a-zA-Z0-9._/-]{1,128}",
         path in "[a-zA-Z0-9_-]{1,20}(/[a-zA-Z0-9_-]{1,20}){0,4}",
         selectors in btree_set(selector(), 1..6),
+        allow in proptest::sample::subsequence(ImageRule::ALL.to_vec(), 0..=ImageRule::ALL.len()),
         jwt in terms(),
         words in (option::of(awkward()), option::of(awkward())),
         days in (option::of(day()), option::of(day())),
@@ -91,6 +93,7 @@ prop_compose! {
             id: EntryId::parse(&id).unwrap(),
             spiffe_id: SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap(),
             selectors,
+            allow: allow.into_iter().collect(),
             jwt,
             hint: words.0,
             owner: words.1,
