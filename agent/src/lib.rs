@@ -31,6 +31,8 @@ pub mod registry;
 
 pub mod store;
 
+pub mod admission;
+
 pub mod peer;
 
 pub mod audit;

@@ -6,6 +6,7 @@
 
 mod call;
 mod cpu;
+mod flood;
 mod load;
 mod machine;
 mod measurement;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use countersign_common::selector::SelectorKind;
 
+use flood::Flood;
 use load::Load;
 use rounds::Plan;
 
@@ -41,6 +43,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo run --release -p countersign-bench
   cargo run --release -p countersign-bench -- --quick
+  sudo cargo run --release -p countersign-bench -- --flooded
   cargo run --release -p countersign-bench -- -o json > figures.json
 
 Exit codes: 0 measured, 1 a request failed or nothing could be measured, 2 wrong usage";
@@ -50,6 +53,9 @@ enum Command {
     /// The load process of one measurement; prints one line of JSON.
     #[command(hide = true)]
     Load(Load),
+    /// The flood of another user, for as long as it is told.
+    #[command(hide = true)]
+    Flood(Flood),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +66,9 @@ struct Run {
     /// Rounds; in each, every scenario is measured once with each of the two calls.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Measure instead what one client's calls take while another user floods the agent; needs root.
+    #[arg(long)]
+    flooded: bool,
     /// Selectors of the registration entry that the load process must match, by kind.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = selector_kind, default_value = "unix:uid,unix:path")]
     selectors: Vec<SelectorKind>,
@@ -123,6 +132,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Some(Command::Load(load)) => load.run().await,
+        Some(Command::Flood(flood)) => flood.run().await,
         None => measure(arguments.run).await,
     };
     match done {
@@ -140,6 +150,13 @@ async fn main() -> ExitCode {
 
 async fn measure(run: Run) -> Result<String, BenchError> {
     let plan = if run.quick { Plan::quick() } else { Plan::whole(run.rounds) };
+    if run.flooded {
+        let report = flood::measure(&plan).await?;
+        return match run.output {
+            Output::Table => Ok(flood::table(&report)),
+            Output::Json => Ok(serde_json::to_string_pretty(&report)?),
+        };
+    }
     let report = rounds::measure(&plan, &run.selectors).await?;
     match run.output {
         Output::Table => table::of(&report).map_err(BenchError::system("lay out the table")),

@@ -109,7 +109,7 @@ fn one(agents: &Agents, scenario: Scenario, plan: &Plan, round: usize) -> Result
 }
 
 /// One load process, from its start to its end. It ends by itself: it gives its clients a limit.
-fn load(agent: &Agent, call: Call, scenario: Scenario, plan: &Plan) -> Result<Measurement, BenchError> {
+pub(crate) fn load(agent: &Agent, call: Call, scenario: Scenario, plan: &Plan) -> Result<Measurement, BenchError> {
     let program = std::env::current_exe().map_err(BenchError::system("find this program"))?;
     let ended = Command::new(program)
         .arg("load")
@@ -151,7 +151,7 @@ fn entry(selectors: &[SelectorKind]) -> Result<String, BenchError> {
 }
 
 /// Tells how far it is, without getting into the figures.
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     // Nobody may be there to read it.
     let _ = writeln!(std::io::stderr(), "{what}");
 }

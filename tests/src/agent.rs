@@ -19,6 +19,8 @@ pub struct AgentSettings {
     pub hold: &'static str,
     /// More lines for the `[workload_api]` table.
     pub workload_api: &'static str,
+    /// More lines for the `[admission]` table.
+    pub admission: &'static str,
     /// More lines for the `[authority]` table.
     pub authority: &'static str,
     /// More lines for the `[jwt]` table.
@@ -42,6 +44,7 @@ impl Default for AgentSettings {
         Self {
             hold: "0s",
             workload_api: "",
+            admission: "",
             authority: "",
             jwt: "",
             attest: "",
@@ -191,7 +194,7 @@ fn configuration(folder: &Path, settings: &AgentSettings) -> String {
     let own_audit = folder.join("audit.log");
     let audit = settings.audit_file.as_deref().unwrap_or(&own_audit).display();
     let folder = folder.display();
-    let AgentSettings { hold, workload_api, authority, jwt, attest, log, .. } = settings;
+    let AgentSettings { hold, workload_api, admission, authority, jwt, attest, log, .. } = settings;
     format!(
         r#"
 trust_domain = "example.org"
@@ -201,6 +204,9 @@ data_dir = "{folder}/data"
 socket = "{folder}/workload/agent.sock"
 hold = "{hold}"
 {workload_api}
+
+[admission]
+{admission}
 
 [admin_api]
 socket = "{folder}/admin/admin.sock"

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use countersign_tests::{Agent, AgentSettings, allow_own_programs, countersign, root_or_skip, until};
+use countersign_tests::{
+    Agent, AgentSettings, Workload, WorkloadSpec, allow_own_programs, countersign, root_or_skip, until,
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -310,4 +312,34 @@ fn the_check_of_a_configuration_names_file_and_line() {
     assert!(printed(&check(wrong), 1).contains("unknown-keys.toml:"));
     let absent = printed(&check("/nonexistent/agent.toml"), 1);
     assert!(absent.contains("/nonexistent/agent.toml") && absent.contains("--config"), "{absent}");
+}
+
+#[tokio::test]
+async fn status_shows_the_agent_and_who_uses_what() {
+    let agent = Agent::start(AgentSettings { admission: "max_requests = 40", ..AgentSettings::default() }).await;
+    agent.apply(&ours("5m"));
+    let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
+    assert_eq!(workload.ask("watch").await.code(), "Ok");
+    let uid = nix::unistd::geteuid().as_raw();
+    let is_open = || {
+        let shown = json(&agent.operator(&["status", "-o", "json"], ""));
+        (shown["places"]["streams"]["used"] == 1).then_some(shown)
+    };
+    let shown = until("the stream to be counted", is_open).await;
+    assert_eq!((&shown["trust_domain"], &shown["entries"]), (&"example.org".into(), &1.into()));
+    assert_eq!(shown["places"]["requests"], serde_json::json!({"used": 0, "limit": 40, "refused": 0}));
+    let callers = shown["callers"].as_array().expect("a list");
+    let caller = callers.iter().find(|caller| caller["uid"] == uid).expect("this user");
+    assert_eq!((&caller["connections"], &caller["streams"], &caller["refused"]), (&1.into(), &1.into(), &0.into()));
+    assert_eq!(caller["hash_bytes_left"], 1 << 30);
+    let table = printed(&agent.operator(&["status"], ""), 0);
+    assert!(table.starts_with("agent         countersign ") && table.contains("\nstreams      1 "), "{table}");
+    let yaml = printed(&agent.operator(&["status", "-o", "yaml"], ""), 0);
+    assert!(yaml.contains("\ntrust_domain: \"example.org\"\n"), "{yaml}");
+    workload.end().await;
+    let is_gone = || {
+        let shown = json(&agent.operator(&["status", "-o", "json"], ""));
+        shown["callers"].as_array().is_some_and(Vec::is_empty).then_some(())
+    };
+    until("who holds nothing to be forgotten", is_gone).await;
 }

@@ -11,12 +11,14 @@ mod registry;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod usage;
 
 use std::sync::Arc;
 
 use countersign_common::clock::Clock;
 use countersign_common::proto::admin::authority_server::AuthorityServer;
 use countersign_common::proto::admin::registry_server::RegistryServer;
+use countersign_common::proto::admin::usage_server::UsageServer;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
@@ -25,11 +27,13 @@ use crate::authority::embedded::EmbeddedAuthority;
 use crate::store::Store;
 
 pub use access::Access;
+pub use usage::Usage;
 
 use self::access::Gate;
 use self::authority::AuthorityService;
 use self::operator::Journal;
 use self::registry::RegistryService;
+use self::usage::UsageService;
 
 /// The largest message in bytes, either way: room for all the entries that a store holds.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -45,17 +49,23 @@ pub struct Admin {
     pub audit: Arc<Audit>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Who uses what.
+    pub usage: Usage,
     /// Who may ask.
     pub access: Access,
 }
 
 /// The services of the admin socket.
 pub fn routes(admin: Admin) -> Routes {
-    let Admin { store, authority, audit, clock, access } = admin;
+    let Admin { store, authority, audit, clock, usage, access } = admin;
+    let usage = UsageService::new(usage, authority.clone(), Arc::clone(&clock));
+    let usage = UsageServer::new(usage).max_encoding_message_size(MAX_MESSAGE_BYTES);
     let journal = Journal::new(audit, clock);
     let gate = Gate::new(access.clone(), journal.clone());
     let entries = RegistryService::new(store, Arc::clone(&authority), access, journal.clone());
     let entries = RegistryServer::new(entries).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let keys = AuthorityServer::new(AuthorityService::new(authority, journal));
-    Routes::new(InterceptedService::new(entries, gate.clone())).add_service(InterceptedService::new(keys, gate))
+    Routes::new(InterceptedService::new(entries, gate.clone()))
+        .add_service(InterceptedService::new(keys, gate.clone()))
+        .add_service(InterceptedService::new(usage, gate))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::wiring::{self, Settings};
 use super::{AppError, forbid_core_dumps};
 use crate::admin_api::Access;
+use crate::admission::{self, HashLimits};
 use crate::attest;
 use crate::audit::Audit;
 use crate::authority::embedded::{self, SealingKey, SealingKeySource};
@@ -55,7 +56,12 @@ fn settings(config: Config) -> Result<Settings, AppError> {
         },
         audit: Audit::to_file(&config.audit.file, config.audit.max_bytes, config.audit.keep)?,
         workload_socket: config.workload_api.socket,
-        max_connections: config.workload_api.max_connections,
+        admission: admission::Limits {
+            connections: config.workload_api.max_connections,
+            requests: config.admission.max_requests,
+            streams: config.admission.max_streams,
+        },
+        hashing: HashLimits { burst: config.admission.hash_bytes, per_second: config.admission.hash_bytes_per_second },
         hold: config.workload_api.hold,
         admin_socket: config.admin_api.socket,
         admin_access: Access { uids: config.admin_api.uids, gids: config.admin_api.gids, read_only: None },

@@ -16,6 +16,7 @@ use super::entries_file::EntriesFile;
 use super::wiring::{self, Settings};
 use super::{AppError, forbid_core_dumps};
 use crate::admin_api::Access;
+use crate::admission::{self, HashLimits};
 use crate::attest;
 use crate::audit::Audit;
 use crate::authority::embedded;
@@ -118,7 +119,9 @@ fn settings(trust_domain: &TrustDomain, store: Store, ready: &DevReady) -> Setti
         attest: attest::Limits { max_executable_bytes: 1 << 30, parallel_hashes: 2 },
         audit: Audit::to_stderr(),
         workload_socket: ready.workload_socket.clone(),
-        max_connections: 256,
+        // One developer is one user, who has a quarter of these.
+        admission: admission::Limits { connections: 1024, requests: 1024, streams: 4096 },
+        hashing: HashLimits { burst: 4 << 30, per_second: 256 << 20 },
         // Whoever tries things out wants the refusal at once; entries come by saving the file.
         hold: Duration::ZERO,
         admin_socket: ready.admin_socket.clone(),

@@ -2,6 +2,7 @@
 
 mod agent;
 mod clock;
+mod descriptors;
 mod dev;
 mod entries_file;
 mod wiring;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use countersign_common::clock::Clock;
 use countersign_common::proto;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 
-use super::{AppError, SystemClock};
+use super::{AppError, SystemClock, descriptors};
 use crate::admin_api::{self, Access};
+use crate::admission::{self, Admission, HashBudget, HashLimits};
 use crate::attest::{self, Attestors};
 use crate::audit::Audit;
 use crate::authority::Authority;
@@ -35,7 +35,8 @@ pub(super) struct Settings {
     pub(super) attest: attest::Limits,
     pub(super) audit: Audit,
     pub(super) workload_socket: PathBuf,
-    pub(super) max_connections: usize,
+    pub(super) admission: admission::Limits,
+    pub(super) hashing: HashLimits,
     pub(super) hold: Duration,
     pub(super) admin_socket: PathBuf,
     pub(super) admin_access: Access,
@@ -48,12 +49,12 @@ const WORKLOAD_MODES: (u32, u32) = (0o666, 0o755);
 const ADMIN_MODES: (u32, u32) = (0o660, 0o750);
 /// The largest request of the reflection service in bytes: the name of a file or a symbol.
 const MAX_REFLECTION_BYTES: usize = 4096;
-/// Operators are few.
-const ADMIN_CONNECTIONS: usize = 16;
+/// Operators are few; one user has a quarter of these.
+const ADMIN_PLACES: admission::Limits = admission::Limits { connections: 64, requests: 64, streams: 64 };
 
 /// Runs until SIGTERM or SIGINT, then drains. `ready` is called once, when requests are served.
 pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), AppError> {
-    raise_descriptor_limit();
+    let places = descriptors::within(settings.admission, descriptors::raise_limit());
     let notifier = Notifier::from_environment()?;
     let (trigger, drain) = drain::channel();
     stop_on_signals(trigger)?;
@@ -65,8 +66,11 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let authority =
         EmbeddedAuthority::start(store.clone(), sealing_key, settings.authority, Arc::clone(&clock), drain.clone())
             .await?;
+    let [admission, of_operators] =
+        [places, ADMIN_PLACES].map(|limits| Admission::new(limits, Arc::clone(&audit), Arc::clone(&clock)));
+    let hash_budget = Arc::new(HashBudget::new(settings.hashing));
     let identity = Arc::new(Identity {
-        attestors: Attestors::new(settings.attest, Arc::clone(&clock)),
+        attestors: Attestors::new(settings.attest, Arc::clone(&hash_budget), Arc::clone(&clock)),
         registry: registry::publish(authority.entries()),
         tokens: Arc::new(JwtCache::new(authority.clone())),
         authority: authority.clone(),
@@ -81,17 +85,34 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
         [&settings.workload_socket, &settings.admin_socket].map(|path| path.display().to_string());
     let told = told_by(&identity);
     let (health, workload_routes) = workload_routes(identity).await?;
-    let admin = admin_api::Admin { store, authority, audit, clock, access: settings.admin_access };
+    let usage = admin_api::Usage { admission: Arc::clone(&admission), hash_budget, started: clock.now() };
+    let admin = admin_api::Admin { store, authority, audit, clock, usage, access: settings.admin_access };
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
     let operators = listen(settings.admin_socket, ADMIN_MODES)?;
-    // A caller is held first and attested again then: it is answered by the story, not by a timer.
-    let request_limit = settings.hold + 2 * attest::LONGEST + Options::default().request_limit;
-    let drain_limit = settings.drain_limit;
-    let options = |max_connections| Options { max_connections, drain_limit, request_limit, ..Options::default() };
+    let options = options(settings.hold, settings.drain_limit);
     let serving = async {
+        let telling = async { tokio::join!(admission.tell_of_refusals(&drain), of_operators.tell_of_refusals(&drain)) };
         tokio::try_join!(
-            endpoint::serve(workload, workload_routes, options(settings.max_connections), drain.clone(), told.clone()),
-            endpoint::serve(operators, admin_api::routes(admin), options(ADMIN_CONNECTIONS), drain.clone(), told),
+            endpoint::serve(
+                workload,
+                workload_routes,
+                options.clone(),
+                Arc::clone(&admission),
+                drain.clone(),
+                told.clone()
+            ),
+            endpoint::serve(
+                operators,
+                admin_api::routes(admin),
+                options,
+                Arc::clone(&of_operators),
+                drain.clone(),
+                told
+            ),
+            async {
+                telling.await;
+                Ok(())
+            },
         )
     };
 
@@ -101,27 +122,23 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     ready();
     tokio::select! {
         served = serving => served.map(drop)?,
-        () = watched(&notifier) => {}
+        () = live(&notifier) => {}
         () = tell_of_drain(&drain, &notifier, &health) => {}
     }
     Ok(())
 }
 
-/// Tells the service manager that the agent lives, for as long as it does.
-async fn watched(notifier: &Notifier) {
-    // The runtime still schedules: a probe that is polled at all is the sign of life.
-    health::watchdog(notifier, || async { true }).await;
-    std::future::pending::<()>().await;
+fn options(hold: Duration, drain_limit: Duration) -> Options {
+    // A caller is held first and attested again then: it is answered by the story, not by a timer.
+    let request_limit = hold + 2 * attest::LONGEST + Options::default().request_limit;
+    Options { drain_limit, request_limit, ..Options::default() }
 }
 
-/// A connection costs two descriptors and a process that holds tokens one: the soft limit,
-/// which is low for the sake of old programs that use select(2), is not meant for an agent.
-fn raise_descriptor_limit() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the soft limit of open files stays as it is");
-    }
+/// Never ends: it tells the service manager that the agent lives.
+async fn live(notifier: &Notifier) {
+    // The runtime still schedules: a probe that is polled at all is the sign of life.
+    health::watchdog(notifier, || async { true }).await;
+    std::future::pending().await
 }
 
 /// Has each connection recorded that was ended for who spoke on it.

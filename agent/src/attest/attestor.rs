@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_common::selector::{Selector, SelectorKind};
 
+use crate::admission::OverBudget;
 use crate::peer::{Evidence, PeerError};
 
 /// What telling a kind of selector costs. Cheaper kinds are told first, and dearer ones only
@@ -78,6 +79,9 @@ pub enum AttestorError {
         /// The configured bound.
         limit: u64,
     },
+    /// Too much was hashed for this caller lately.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
     /// The executable was written while it was being hashed.
     #[error("the executable changed while it was being hashed")]
     ChangedWhileHashed,

@@ -24,6 +24,7 @@ use countersign_common::selector::{Selector, SelectorKind};
 use super::digests::{Digest, Digests, Duty, Known};
 use super::slots::{Slot, Slots};
 use super::{AttestorError, Cost, WorkloadAttestor, mounts, selector};
+use crate::admission::{HashBudget, Key};
 use crate::peer::{Evidence, FileIdentity};
 
 /// How much is read at a time, in bytes.
@@ -36,9 +37,21 @@ pub(super) const DIGEST_LIMIT: Duration = Duration::from_secs(30);
 /// state of the file, in seconds: far above the tick of any kernel.
 const SETTLED_AFTER_SECONDS: i128 = 2;
 
-/// Hashes images, a bounded number at a time, one at a time for one user.
+/// What hashing may cost.
+pub(super) struct Hashing {
+    /// The longest file that is hashed.
+    pub(super) max_bytes: u64,
+    /// How many are hashed at a time.
+    pub(super) parallel: usize,
+    /// Whose bytes they are on the account of.
+    pub(super) budget: Arc<HashBudget>,
+}
+
+/// Hashes images, a bounded number at a time, one at a time for one user, and no more of them
+/// for one user and one cgroup than their budget allows.
 pub(super) struct ImageHash {
     max_bytes: u64,
+    budget: Arc<HashBudget>,
     clock: Arc<dyn Clock>,
     questions: Arc<Slots>,
     hashes: Slots,
@@ -47,9 +60,10 @@ pub(super) struct ImageHash {
 }
 
 impl ImageHash {
-    pub(super) fn new(max_bytes: u64, parallel: usize, questions: Arc<Slots>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(hashing: Hashing, questions: Arc<Slots>, clock: Arc<dyn Clock>) -> Self {
+        let Hashing { max_bytes, parallel, budget } = hashing;
         let hashes = Slots::new(parallel.max(1), 1);
-        Self { max_bytes, clock, questions, hashes, digests: Arc::default(), taken: Arc::default() }
+        Self { max_bytes, budget, clock, questions, hashes, digests: Arc::default(), taken: Arc::default() }
     }
 
     /// How many files were read from their first byte to their last.
@@ -73,7 +87,7 @@ impl ImageHash {
         let of = Arc::clone(evidence);
         self.questions.run(uid, DIGEST_LIMIT, move || mounts::check(&of)).await?;
         if !self.is_settled(file) {
-            let slot = self.hashes.take(uid).await?;
+            let (slot, _) = self.slot(evidence).await?;
             return self.hash(evidence, slot, None).await;
         }
         let mut known = self.digests.look_up(file);
@@ -90,12 +104,29 @@ impl ImageHash {
                 Known::Nothing => {
                     // Each caller queues for its own user: the flood of one user must not decide
                     // when another user's image is hashed because both run the same file.
-                    let slot = self.hashes.take(uid).await?;
+                    let (slot, payer) = self.slot(evidence).await?;
                     match self.digests.begin(file) {
                         Ok(duty) => return self.hash(evidence, slot, Some(duty)).await,
-                        Err(meanwhile) => known = meanwhile,
+                        Err(meanwhile) => {
+                            self.budget.give_back(&payer, file.size);
+                            known = meanwhile;
+                        }
                     }
                 }
+            }
+        }
+    }
+
+    /// A slot to hash the image in, and on whose account its bytes are. Nobody waits for its
+    /// budget in a slot that others could use.
+    async fn slot(&self, evidence: &Evidence) -> Result<(Slot, Key), AttestorError> {
+        let (uid, bytes) = (evidence.credentials().uid, evidence.executable().identity().size);
+        let payer = Key::new(uid, evidence.cgroups());
+        loop {
+            self.budget.wait(&payer, bytes, DIGEST_LIMIT).await?;
+            let slot = self.hashes.take(uid).await?;
+            if self.budget.take(&payer, bytes) {
+                return Ok((slot, payer));
             }
         }
     }

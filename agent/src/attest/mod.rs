@@ -57,6 +57,7 @@ use std::time::Duration;
 use countersign_common::clock::Clock;
 use countersign_common::selector::{Selector, SelectorKind};
 
+use crate::admission::HashBudget;
 use crate::peer::{self, Peer, PeerError};
 
 pub use attestation::Attestation;
@@ -106,14 +107,13 @@ pub struct Attestors {
 }
 
 impl Attestors {
-    /// The attestors that the agent has. The clock only tells which files were changed
-    /// a moment ago.
-    pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    /// The attestors that the agent has. What is hashed is on the account of `budget`. The clock
+    /// only tells which files were changed a moment ago.
+    pub fn new(limits: Limits, budget: Arc<HashBudget>, clock: Arc<dyn Clock>) -> Self {
         let questions = Arc::new(Slots::new(QUESTIONS, QUESTIONS_PER_USER));
         let Limits { max_executable_bytes, parallel_hashes } = limits;
-        let image_hash =
-            image_hash::ImageHash::new(max_executable_bytes, parallel_hashes, Arc::clone(&questions), clock);
-        let image_hash = Arc::new(image_hash);
+        let hashing = image_hash::Hashing { max_bytes: max_executable_bytes, parallel: parallel_hashes, budget };
+        let image_hash = Arc::new(image_hash::ImageHash::new(hashing, Arc::clone(&questions), clock));
         let hashes_taken = image_hash.taken();
         let attestors: Vec<Box<dyn WorkloadAttestor>> = vec![
             Box::new(unix::UnixIds),

@@ -13,6 +13,7 @@ use countersign_common::clock::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
+use crate::admission::HashLimits;
 use crate::peer::Evidence;
 use crate::peer::children::{Child, copy_program, is_root};
 
@@ -31,12 +32,17 @@ impl Clock for At {
 /// Long after every file was changed.
 const LATER: u64 = 1 << 40;
 
+/// A budget that nobody uses up.
+fn plenty() -> Arc<HashBudget> {
+    Arc::new(HashBudget::new(HashLimits { burst: 1 << 40, per_second: 1 << 40 }))
+}
+
 fn attestors() -> Attestors {
     attestors_with(64 << 20, LATER)
 }
 
 fn attestors_with(max_executable_bytes: u64, now: u64) -> Attestors {
-    Attestors::new(Limits { max_executable_bytes, parallel_hashes: 1 }, Arc::new(At(now)))
+    Attestors::new(Limits { max_executable_bytes, parallel_hashes: 1 }, plenty(), Arc::new(At(now)))
 }
 
 /// All kinds but one: the digest of the parent, which is the test itself, and is counted if taken.
@@ -189,12 +195,30 @@ async fn two_users_hash_one_file_once() {
 
 async fn both_hash_once(one: &Arc<Peer>, two: &Arc<Peer>) {
     let limits = Limits { max_executable_bytes: 64 << 20, parallel_hashes: 2 };
-    let attestors = Attestors::new(limits, Arc::new(At(LATER)));
+    let attestors = Attestors::new(limits, plenty(), Arc::new(At(LATER)));
     let (one, two) = tokio::join!(attestors.attest(one, everything), attestors.attest(two, everything));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(values(&one, SelectorKind::UnixSha256).len(), 1);
     assert_eq!(values(&one, SelectorKind::UnixSha256), values(&two, SelectorKind::UnixSha256));
     assert_ne!(one.instance(), two.instance());
+    assert_eq!(attestors.hashes_taken(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_beyond_the_budget_of_its_user_is_not_hashed() {
+    let (one, two) = (Program::named("one"), Program::named("two"));
+    let (first, second) = (Child::run(&one.path), Child::run(&two.path));
+    // A whole budget may be spent at once, and comes back in a century.
+    let budget = Arc::new(HashBudget::new(HashLimits { burst: 1 << 16, per_second: 1 }));
+    let limits = Limits { max_executable_bytes: 64 << 20, parallel_hashes: 1 };
+    let attestors = Attestors::new(limits, Arc::clone(&budget), Arc::new(At(LATER)));
+    let told = attestors.attest(&first.peer(), everything).await.unwrap();
+    assert_eq!(values(&told, SelectorKind::UnixSha256).len(), 1);
+    let refused = attestors.attest(&second.peer(), everything).await.unwrap();
+    let expected = BTreeSet::from([SelectorKind::UnixSha256]);
+    assert_eq!(refused.unavailable().intersection(&expected).count(), 1);
+    let again = attestors.attest(&first.peer(), everything).await.unwrap();
+    assert_eq!(values(&again, SelectorKind::UnixSha256).len(), 1, "what is remembered costs nothing");
     assert_eq!(attestors.hashes_taken(), 1);
 }
 

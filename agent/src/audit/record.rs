@@ -16,7 +16,8 @@ pub struct Record {
     /// When it was decided.
     #[serde(serialize_with = "line::text")]
     pub time: String,
-    /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, ...
+    /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, ...;
+    /// `admission` for connections and requests that were refused before they were looked at.
     pub event: &'static str,
     /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `ended` (a stream, by the
     /// agent), `valid`, `invalid`; for changes by operators `created`, `updated`, `deleted`,

@@ -9,6 +9,7 @@ mod entry;
 mod jwt;
 mod outcome;
 mod output;
+mod status;
 mod table;
 mod workload_socket;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Run the agent as a daemon.
     #[command(after_help = agent::EXAMPLES)]
     Agent(agent::Agent),
+    /// Show how the agent is, and who uses what of it.
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::Status),
     /// Registration entries: who is entitled to which identity.
     #[command(subcommand)]
     Entry(entry::EntryCommand),
@@ -91,6 +95,7 @@ async fn run_command(command: Command) -> Result<Outcome, CliError> {
         // Boxed: they hold everything that runs.
         Command::Dev(dev) => Box::pin(dev.run()).await,
         Command::Agent(agent) => Box::pin(agent.run()).await,
+        Command::Status(status) => status.run().await,
         Command::Entry(command) => entry::run(command).await,
         Command::Authority(command) => authority::run(command).await,
         Command::Jwt(command) => jwt::run(command).await,

@@ -28,6 +28,8 @@ pub struct Config {
     pub drain: Duration,
     /// Where and how workloads are served.
     pub workload_api: WorkloadApi,
+    /// How much callers may ask for.
+    pub admission: Admission,
     /// Where operators are served, and who is one.
     pub admin_api: AdminApi,
     /// The embedded authority's keys.
@@ -51,8 +53,22 @@ pub struct WorkloadApi {
     /// How long a caller without an entry is held, and answered the moment that one
     /// arrives. Default 1 s, 0 s (off) to 30 s.
     pub hold: Duration,
-    /// How many connections are open at once, all callers together. Default 1024, 1 to 65536.
+    /// How many connections are open at once, all callers together. Default 2048, 1 to 65536.
     pub max_connections: usize,
+}
+
+/// How much callers may ask for, all together; shared fairly between users and cgroups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    /// Requests in flight at once. Default 1024, 1 to 65536.
+    pub max_requests: usize,
+    /// Streams open at once. Default 4096, 1 to 1048576.
+    pub max_streams: usize,
+    /// Bytes of executables that are hashed for one cgroup at once, after a pause. Default 1 GiB,
+    /// 1 MiB to 1 TiB.
+    pub hash_bytes: u64,
+    /// How many of these come back in a second. Default 64 MiB, 1 KiB to 64 GiB.
+    pub hash_bytes_per_second: u64,
 }
 
 /// Where operators are served, and who is one. At least one user or group is named.

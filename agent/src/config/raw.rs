@@ -9,7 +9,9 @@ use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::Algorithm;
 use tracing_subscriber::EnvFilter;
 
-use super::{AdminApi, Attest, Audit, Authority, Config, Jwt, Log, LogFormat, SealingKey, WorkloadApi, check};
+use super::{
+    AdminApi, Admission, Attest, Audit, Authority, Config, Jwt, Log, LogFormat, SealingKey, WorkloadApi, check,
+};
 
 /// The longest path of a socket in bytes: `sun_path` without its final NUL (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -51,6 +53,7 @@ fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let data_dir = reader.parsed("data_dir", absolute).unwrap_or_else(|| "/var/lib/countersign".into());
     let drain = reader.duration("drain", Duration::ZERO..=5 * MINUTE).unwrap_or(10 * SECOND);
     let workload_api = workload_api(reader.mapping_or_empty("workload_api"));
+    let admission = admission(reader.mapping_or_empty("admission"));
     let admin_api = admin_api(reader.mapping_or_empty("admin_api"), &workload_api.socket);
     let jwt = jwt(reader.mapping_or_empty("jwt"));
     let authority = authority(reader.mapping_or_empty("authority"), jwt.max_ttl);
@@ -58,15 +61,36 @@ fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let audit = audit(reader.mapping_or_empty("audit"));
     let log = log(reader.mapping_or_empty("log"));
     let trust_domain = trust_domain?;
-    Some(Config { trust_domain, data_dir, drain, workload_api, admin_api, authority, jwt, attest, audit, log })
+    Some(Config {
+        trust_domain,
+        data_dir,
+        drain,
+        workload_api,
+        admission,
+        admin_api,
+        authority,
+        jwt,
+        attest,
+        audit,
+        log,
+    })
 }
 
 fn workload_api(mut reader: Reader<'_>) -> WorkloadApi {
     let socket = reader.parsed("socket", socket).unwrap_or_else(|| "/run/countersign/workload/agent.sock".into());
     let hold = reader.duration("hold", Duration::ZERO..=30 * SECOND).unwrap_or(SECOND);
-    let max_connections = reader.unsigned("max_connections", 1..=65_536).and_then(size).unwrap_or(1024);
+    let max_connections = reader.unsigned("max_connections", 1..=65_536).and_then(size).unwrap_or(2048);
     reader.finish();
     WorkloadApi { socket, hold, max_connections }
+}
+
+fn admission(mut reader: Reader<'_>) -> Admission {
+    let max_requests = reader.unsigned("max_requests", 1..=65_536).and_then(size).unwrap_or(1024);
+    let max_streams = reader.unsigned("max_streams", 1..=1_048_576).and_then(size).unwrap_or(4096);
+    let hash_bytes = reader.unsigned("hash_bytes", MIB..=1024 * GIB).unwrap_or(GIB);
+    let hash_bytes_per_second = reader.unsigned("hash_bytes_per_second", KIB..=64 * GIB).unwrap_or(64 * MIB);
+    reader.finish();
+    Admission { max_requests, max_streams, hash_bytes, hash_bytes_per_second }
 }
 
 fn admin_api(mut reader: Reader<'_>, workload_socket: &Path) -> AdminApi {

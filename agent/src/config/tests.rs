@@ -83,6 +83,7 @@ fn every_value_can_be_set() {
         data_dir = "/d"
         drain = "1m"
         workload_api = { socket = "/w/s", hold = "0s", max_connections = 7 }
+        admission = { max_requests = 8, max_streams = 9, hash_bytes = 0x20_0000, hash_bytes_per_second = 4096 }
         admin_api = { socket = "/a/s", uids = [1, 2], gids = [3] }
         authority = { algorithm = "RS256", key_life = "48h", sealing_key.file = "/k", refresh_hint = "1m" }
         jwt = { issuer = "https://id.example.org", default_ttl = "1m", max_ttl = "2m" }
@@ -96,6 +97,7 @@ fn every_value_can_be_set() {
         data_dir: "/d".into(),
         drain: seconds(60),
         workload_api: WorkloadApi { socket: "/w/s".into(), hold: seconds(0), max_connections: 7 },
+        admission: Admission { max_requests: 8, max_streams: 9, hash_bytes: 2 << 20, hash_bytes_per_second: 4096 },
         admin_api: AdminApi { socket: "/a/s".into(), uids: vec![1, 2], gids: vec![3] },
         authority: Authority {
             algorithm: Algorithm::Rs256,

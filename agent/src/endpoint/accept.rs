@@ -1,9 +1,10 @@
 //! The accept loop: takes connections, identifies who is at the other end, and hands both on.
 //!
-//! One connection goes through three gates, cheapest first: a place under the cap on all
-//! connections, `accept` itself, and the identity of the peer as of `connect`. Admission per
-//! uid and cgroup belongs behind the third, before anything is read; the countersign belongs
-//! to the connection, when the first bytes are walked.
+//! One connection goes through four gates, cheapest first: `accept` itself, whether its user may
+//! have one more, the identity of the peer as of `connect`, and a place for this user in this
+//! cgroup. Whoever does not pass is closed at once: it must not stand in the queue of the
+//! socket, which the kernel bounds for all together. The countersign belongs to the connection,
+//! when the first bytes are walked.
 //!
 //! The loop never spins. Whatever `accept` says, it is asked again only after a wait, or
 //! never. A kernel that is out of descriptors is the usual case, and any local user can
@@ -15,11 +16,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, OnIntrusion};
 use super::socket::Listener;
+use crate::admission::{Admission, Key, Kind};
 use crate::drain::Drain;
 use crate::peer::Peer;
 
@@ -44,8 +46,8 @@ impl Incoming for Listener {
 
 /// What an accept loop needs beside the socket.
 pub(super) struct AcceptLoop {
-    /// One permit for each connection that may be open.
-    pub(super) places: Arc<Semaphore>,
+    /// Who may have a connection.
+    pub(super) admission: Arc<Admission>,
     /// How long a client may take to send the HTTP/2 preface.
     pub(super) preface_limit: Duration,
     /// Ends the loop.
@@ -73,30 +75,25 @@ impl AcceptLoop {
     }
 
     async fn accept_all(&self, incoming: &mut impl Incoming) -> io::Result<()> {
-        let (mut full, mut failing) = (Warning::default(), Warning::default());
-        while let Some(place) = self.place(&mut full).await {
+        let mut failing = Warning::default();
+        loop {
             let stream = accept_one(incoming, &mut failing).await?;
-            let Some(connection) = self.identified(stream, place) else { continue };
+            let Some(connection) = self.admitted(stream) else { continue };
             if self.accepted.send(Ok(connection)).await.is_err() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
-    /// Waits for a place. Whoever connects meanwhile waits in the queue of the socket, which
-    /// the kernel bounds.
-    async fn place(&self, full: &mut Warning) -> Option<OwnedSemaphorePermit> {
-        if self.places.available_permits() == 0 && full.is_due() {
-            tracing::warn!("all places for connections are taken; new ones wait");
+    /// Who has its share of connections, or cannot be named, gets none, and is not told why.
+    fn admitted(&self, stream: UnixStream) -> Option<Connection> {
+        let connected = stream.peer_cred().ok()?;
+        if !self.admission.may_come(connected.uid(), connected.pid().unwrap_or_default()) {
+            return None;
         }
-        Arc::clone(&self.places).acquire_owned().await.ok()
-    }
-
-    /// A peer that cannot be named gets no connection, and is not told why.
-    fn identified(&self, stream: UnixStream, place: OwnedSemaphorePermit) -> Option<Connection> {
-        match Peer::of(&stream) {
-            Ok(peer) => {
+        match Peer::of(&stream).and_then(|peer| Ok((Key::of(&peer)?, peer))) {
+            Ok((key, peer)) => {
+                let place = self.admission.place(Kind::Connection, &key, peer.pid())?;
                 let (stop, on_intrusion) = (self.stop.clone(), Arc::clone(&self.on_intrusion));
                 Some(Connection::new(stream, Arc::new(peer), place, self.preface_limit, stop, on_intrusion))
             }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::frames::{FrameError, FrameWalker};
 use super::outgoing::{FrameEnds, OwnFrame};
+use crate::admission::{Key, Place};
 use crate::drain::Drain;
 use crate::peer::{self, Peer, PeerError};
 use crate::weakened::Protection;
@@ -23,6 +23,14 @@ pub type Caller = Arc<Peer>;
 
 /// Hears of each connection that is ended since another process than its peer spoke on it.
 pub type OnIntrusion = Arc<dyn Fn(&Caller, PeerError) + Send + Sync>;
+
+/// What a connection is known by, as the transport hands it to each request.
+#[derive(Clone)]
+pub(super) struct Arrival {
+    pub(super) caller: Caller,
+    /// On whose account its requests are.
+    pub(super) key: Key,
+}
 
 /// Bytes taken from the kernel at a time.
 const READ_SIZE: usize = 4096;
@@ -73,7 +81,7 @@ pub(super) struct Connection {
     /// Until the preface has come.
     preface_limit: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Connection {
@@ -81,7 +89,7 @@ impl Connection {
     pub(super) fn new(
         io: UnixStream,
         caller: Caller,
-        place: OwnedSemaphorePermit,
+        place: Place,
         preface_limit: Duration,
         stop: Drain,
         on_intrusion: OnIntrusion,
@@ -98,7 +106,7 @@ impl Connection {
             ending: None,
             preface_limit: Some(Box::pin(sleep(preface_limit))),
             stop: Box::pin(async move { stop.requested().await }),
-            _place: place,
+            place,
         }
     }
 
@@ -205,10 +213,10 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Caller;
+    type ConnectInfo = Arrival;
 
-    fn connect_info(&self) -> Caller {
-        Arc::clone(&self.caller)
+    fn connect_info(&self) -> Arrival {
+        Arrival { caller: Arc::clone(&self.caller), key: self.place.key().clone() }
     }
 }
 

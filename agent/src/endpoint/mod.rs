@@ -8,6 +8,7 @@ mod authority;
 mod connection;
 mod directory;
 mod frames;
+mod gate;
 mod header_block;
 mod hpack;
 mod huffman;
@@ -20,14 +21,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::admission::Admission;
 use crate::drain::{self, Drain};
 use accept::AcceptLoop;
+use gate::Gate;
 
 pub use connection::{Caller, OnIntrusion};
 pub use directory::DirectoryFault;
@@ -43,8 +46,6 @@ const ACCEPTED_QUEUE: usize = 16;
 /// The bounds of an endpoint.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Connections open at once; more wait in the queue of the socket.
-    pub max_connections: usize,
     /// Calls and streams open at once on one connection.
     pub max_streams: u32,
     /// How long a client may take to send the HTTP/2 preface.
@@ -62,7 +63,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
             max_streams: 100,
             preface_limit: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(60),
@@ -86,8 +86,9 @@ pub enum EndpointError {
 
 /// Serves `routes` on `listener` until a drain is requested and the calls under way are done
 /// or their time is up. The name of the socket goes at the request; a service or method that
-/// is not in `routes` is answered `Unimplemented`. Bytes that the peer of a connection did not
-/// send itself end it, and `on_intrusion` hears of it.
+/// is not in `routes` is answered `Unimplemented`. Who may connect, and whose requests are
+/// worked on when, `admission` decides. Bytes that the peer of a connection did not send itself
+/// end it, and `on_intrusion` hears of it.
 ///
 /// # Errors
 /// The endpoint stopped without being asked to.
@@ -95,13 +96,14 @@ pub async fn serve(
     listener: Listener,
     routes: Routes,
     options: Options,
+    admission: Arc<Admission>,
     drain: Drain,
     on_intrusion: OnIntrusion,
 ) -> Result<(), EndpointError> {
     let (stop_trigger, stop) = drain::channel();
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
     let accept_loop = AcceptLoop {
-        places: Arc::new(Semaphore::new(options.max_connections)),
+        admission: Arc::clone(&admission),
         preface_limit: options.preface_limit,
         drain: drain.clone(),
         stop,
@@ -109,6 +111,7 @@ pub async fn serve(
         accepted,
     };
     let server = server(&options)
+        .layer(Gate::new(admission))
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), drain.requested());
     let time_up = async {

@@ -16,6 +16,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use super::frames::{FRAME_HEADER, PREFACE};
 use super::test_encoder::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, frame, grpc_core_block};
 use super::*;
+use crate::admission::Kind;
+use crate::admission::tests::admission;
 use crate::drain::DrainTrigger;
 use crate::peer::Peer;
 
@@ -27,20 +29,25 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// An endpoint that serves grpc.health.v1 to identified callers.
 struct Served {
     path: PathBuf,
+    admission: Arc<Admission>,
     drain: DrainTrigger,
     serving: JoinHandle<Result<(), EndpointError>>,
     _directory: tempfile::TempDir,
 }
 
 fn served(options: Options) -> Served {
+    served_with(options, admission(64, 64, 64))
+}
+
+fn served_with(options: Options, admission: Arc<Admission>) -> Served {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent.sock");
     let listener = Listener::bind(&SocketOptions { path: path.clone(), mode: 0o777, directory_mode: 0o755 }).unwrap();
     let (_, service) = tonic_health::server::health_reporter();
     let routes = Routes::new(InterceptedService::new(service, only_named_callers));
     let (drain, drained) = drain::channel();
-    let serving = tokio::spawn(serve(listener, routes, options, drained, Arc::new(|_, _| ())));
-    Served { path, drain, serving, _directory: directory }
+    let serving = tokio::spawn(serve(listener, routes, options, Arc::clone(&admission), drained, Arc::new(|_, _| ())));
+    Served { path, admission, drain, serving, _directory: directory }
 }
 
 fn only_named_callers(request: Request<()>) -> Result<Request<()>, Status> {
@@ -174,4 +181,36 @@ async fn a_header_list_past_the_bound_is_refused() {
     request.metadata_mut().insert("x-large", "a".repeat(20_000).parse().unwrap());
     client.check(request).await.unwrap_err();
     client.check(overall()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_is_counted_as_one_until_it_ends_and_an_answered_request_as_nothing() {
+    let served = served(Options::default());
+    let mut client = HealthClient::new(channel(&served.path).await);
+    client.check(overall()).await.unwrap();
+    let mut watch = client.watch(overall()).await.unwrap().into_inner();
+    watch.message().await.unwrap();
+    let used = |kind| served.admission.in_use(kind).used;
+    within(until(|| (used(Kind::Connection), used(Kind::Request), used(Kind::Stream)) == (1, 0, 1))).await;
+    drop(watch);
+    within(until(|| used(Kind::Stream) == 0)).await;
+}
+
+#[tokio::test]
+async fn who_has_its_share_of_requests_or_streams_is_told_to_come_later() {
+    let none = served_with(Options::default(), admission(64, 0, 0));
+    let refused = HealthClient::new(channel(&none.path).await).check(overall()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "the agent cannot serve this request now"));
+    let served = served_with(Options::default(), admission(64, 64, 0));
+    let mut client = HealthClient::new(channel(&served.path).await);
+    client.check(overall()).await.unwrap();
+    let mut watch = client.watch(overall()).await.unwrap().into_inner();
+    watch.message().await.unwrap();
+    assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -10,6 +10,7 @@ use countersign_common::svid::jwt::Algorithm;
 use tokio_stream::StreamExt as _;
 
 use super::*;
+use crate::admission::{HashBudget, HashLimits};
 use crate::authority::embedded::{EmbeddedAuthority, Options};
 use crate::drain::{self, DrainTrigger};
 use crate::peer::children::Child;
@@ -57,6 +58,7 @@ impl Agent {
         let identity = Identity {
             attestors: Attestors::new(
                 crate::attest::Limits { max_executable_bytes: 1, parallel_hashes: 1 },
+                Arc::new(HashBudget::new(HashLimits { burst: 1, per_second: 1 })),
                 clock.clone(),
             ),
             registry: registry::publish(authority.entries()),

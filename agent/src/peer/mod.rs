@@ -213,6 +213,14 @@ impl Peer {
         Evidence::read(self)
     }
 
+    /// Its cgroups as of now, read under the live pidfd.
+    ///
+    /// # Errors
+    /// The process is gone, or the file cannot be read.
+    pub fn cgroups(&self) -> Result<Vec<CgroupMembership>, PeerError> {
+        proc_dir::ProcDir::open(self)?.cgroups()
+    }
+
     fn check_alive(&self) -> Result<(), PeerError> {
         if self.is_alive() { Ok(()) } else { Err(PeerError::Exited) }
     }

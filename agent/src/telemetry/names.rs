@@ -5,6 +5,8 @@
 pub mod target {
     /// Operators' requests.
     pub const ADMIN_API: &str = "countersign_agent::admin_api";
+    /// Who was refused a place.
+    pub const ADMISSION: &str = "countersign_agent::admission";
     /// Start, wiring, stop.
     pub const APP: &str = "countersign_agent::app";
     /// Evidence to selectors.
@@ -33,8 +35,9 @@ pub mod target {
     pub const WORKLOAD_API: &str = "countersign_agent::workload_api";
 
     /// All of them.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 15] = [
         ADMIN_API,
+        ADMISSION,
         APP,
         ATTEST,
         AUDIT,

@@ -25,14 +25,8 @@ pub enum ImageRule {
 
 impl ImageRule {
     /// Every rule, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
-        Self::Traced,
-        Self::Memfd,
-        Self::Deleted,
-        Self::WritableExecutable,
-        Self::ForeignCode,
-        Self::UserNamespace,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Traced, Self::Memfd, Self::Deleted, Self::WritableExecutable, Self::ForeignCode, Self::UserNamespace];
 
     /// The word that lifts it.
     pub const fn word(self) -> &'static str {

@@ -25,6 +25,8 @@
 //! - `exec-leaving MANNERS READER PROGRAM...`: starts READER, which goes on like that, and whose
 //!   answers to the agent's own questions are `honest`, none (`mute`) or in this process's name
 //!   (`posing`); becomes PROGRAM
+//! - `flood-connections COUNT KIND`: opens connections and keeps them: `silent`, or with `half` a frame
+//! - `flood-calls COUNT METHOD`: sends so many calls, a hundred on a connection, and reads no answer
 //! - `exec-over PROGRAM`: becomes another program, which goes on with the connection, and says so
 //! - `hand-over PROGRAM`: starts another process, which goes on with the connection and with
 //!   this one's input and output, and says so; ends itself
@@ -34,11 +36,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use countersign_common::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509svidRequest};
-use countersign_tests::{Manners, RawConnection};
+use countersign_tests::{HEADERS, Manners, RawConnection, preface};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use prost::Message;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -51,6 +54,7 @@ use tonic::{Request, Status};
 async fn main() {
     let mut client = None;
     let mut raw = Raw::adopted();
+    let mut flood = Vec::new();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("readable input");
         let words: Vec<&str> = line.split(' ').collect();
@@ -63,6 +67,8 @@ async fn main() {
                 say(json!({"code": "Ok"}));
             }
             ("exec", [program]) => panic!("{}", Command::new(program).exec()),
+            ("flood-connections", [count, kind]) => flood.extend(connections(number(count), *kind == "half")),
+            ("flood-calls", [count, method]) => flood.extend(calls(number(count), method)),
             ("exec-over", [program]) => panic!("{}", raw.hand_to(program).exec()),
             ("hand-over", [program]) => {
                 raw.hand_to(program).spawn().expect("it runs");
@@ -167,9 +173,7 @@ impl Raw {
 
     fn perform(&mut self, command: &str, arguments: &[&str]) -> std::io::Result<Value> {
         if self.connection.is_none() {
-            let address = std::env::var("SPIFFE_ENDPOINT_SOCKET").expect("SPIFFE_ENDPOINT_SOCKET");
-            let path = address.strip_prefix("unix://").expect("a path");
-            self.connection = Some(RawConnection::open(path.as_ref())?);
+            self.connection = Some(RawConnection::open(&socket())?);
         }
         let connection = self.connection.as_mut().expect("opened");
         let ended = match (command, arguments) {
@@ -203,6 +207,46 @@ impl Raw {
         command.env(ADOPTED, format!("2 {next_stream} {}", self.watched)).stderr(socket);
         command
     }
+}
+
+fn number(word: &str) -> usize {
+    word.parse().expect("a number")
+}
+
+fn socket() -> PathBuf {
+    let address = std::env::var("SPIFFE_ENDPOINT_SOCKET").expect("SPIFFE_ENDPOINT_SOCKET");
+    address.strip_prefix("unix://").expect("a path").into()
+}
+
+/// Connections that the agent may have closed already: whoever floods does not look.
+fn connections(count: usize, half_a_frame: bool) -> Vec<RawConnection> {
+    let socket = socket();
+    let open = || {
+        let mut connection = RawConnection::silent(&socket).ok()?;
+        if half_a_frame {
+            let _ = connection.send(&[preface(&[]).as_slice(), &[0, 0, 40, HEADERS]].concat());
+        }
+        Some(connection)
+    };
+    let opened: Vec<_> = std::iter::repeat_with(open).take(count).flatten().collect();
+    say(json!({"code": "Ok", "opened": opened.len()}));
+    opened
+}
+
+fn calls(count: usize, method: &str) -> Vec<RawConnection> {
+    let socket = socket();
+    let request = JwtsvidRequest { audience: vec!["billing".to_owned()], spiffe_id: String::new() }.encode_to_vec();
+    let mut opened = Vec::new();
+    for call in 0..count {
+        if call % 100 == 0 {
+            opened.extend(RawConnection::open(&socket).ok());
+        }
+        if let Some(connection) = opened.last_mut() {
+            let _ = connection.call(method, if method == "FetchJWTSVID" { &request } else { &[] });
+        }
+    }
+    say(json!({"code": "Ok", "connections": opened.len()}));
+    opened
 }
 
 async fn connect() -> Result<SpiffeWorkloadApiClient<Channel>, String> {

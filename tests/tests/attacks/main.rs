@@ -4,6 +4,7 @@
 
 mod cgroups;
 mod damage;
+mod flooding;
 mod image;
 mod naming;
 mod posing;

@@ -1,4 +1,4 @@
-//! D: wearing the agent down.
+//! D: wearing the agent down by what HTTP/2 allows, and by not reading. `flooding` has the rest.
 
 use std::path::Path;
 
@@ -43,25 +43,6 @@ fn flood(connection: &mut RawConnection, bytes: &[u8], times: usize) {
 }
 
 #[tokio::test]
-async fn d1_silent_connections_leave_the_other_places_and_are_ended() {
-    let agent = agent(AgentSettings { workload_api: "max_connections = 64", ..AgentSettings::default() }).await;
-    let half_a_preface = &preface(&[])[..10];
-    let mut silent: Vec<_> =
-        (0..63).map(|_| RawConnection::silent(&agent.workload_socket()).expect("a place")).collect();
-    for connection in silent.iter_mut().step_by(2) {
-        connection.send(half_a_preface).expect("a place");
-    }
-    // One place is left.
-    serves_others(&agent).await;
-    // More than there are places: whoever comes waits until the silent ones are ended.
-    silent.extend((0..64).map(|_| RawConnection::silent(&agent.workload_socket()).expect("it waits")));
-    serves_others(&agent).await;
-    for connection in &mut silent {
-        connection.until_closed().expect("a silent connection is ended");
-    }
-}
-
-#[tokio::test]
 async fn d4_header_floods_and_bombs_end_the_connection() {
     let agent = agent(AgentSettings::default()).await;
     let before = memory(&agent);
@@ -86,6 +67,57 @@ async fn d4_header_floods_and_bombs_end_the_connection() {
     assert!(!matches!(ended, Ok(Ended { messages: 1.., .. })), "{ended:?}");
     serves_others(&agent).await;
     assert!(memory(&agent) < before + GROWTH, "{before} KiB became {}", memory(&agent));
+}
+
+/// A header block without end, which the agent holds back until it is complete.
+async fn grows_with_a_header_block(without: &'static [&'static str]) -> u64 {
+    let agent = agent(AgentSettings { without, ..AgentSettings::default() }).await;
+    let before = memory(&agent);
+    let mut large = RawConnection::open(&agent.workload_socket()).expect("a place");
+    large.send(&frame(HEADERS, 0, 1, &[])).expect("taken");
+    flood(&mut large, &frame(CONTINUATION, 0, 1, &[0; 16_384]), 8000);
+    serves_others(&agent).await;
+    memory(&agent).saturating_sub(before)
+}
+
+#[tokio::test]
+async fn d4_works_without_the_protection() {
+    assert!(grows_with_a_header_block(&[]).await < GROWTH);
+    assert!(grows_with_a_header_block(&["frame-limits"]).await > GROWTH);
+}
+
+/// A window of one byte makes the agent send its answer byte by byte, or keep it. An answer that
+/// is kept is a request in flight, of which one user in one cgroup has at most 256.
+#[tokio::test]
+async fn d4_tiny_windows_keep_no_more_than_the_answers() {
+    let agent = agent(AgentSettings::default()).await;
+    let before = memory(&agent);
+    let mut sluggish: Vec<_> = (0..5)
+        .map(|_| {
+            let mut connection = RawConnection::silent(&agent.workload_socket()).expect("a place");
+            connection.send(&preface(&[(4, 1)])).expect("taken");
+            for _ in 0..50 {
+                connection.call("FetchJWTBundles", &[]).expect("taken");
+            }
+            connection
+        })
+        .collect();
+    until("the streams to be opened", || (served(&agent) == 5 * 50).then_some(())).await;
+    // One byte of each stream is sent; the agent waits for more room, and others do not.
+    serves_others(&agent).await;
+    // Each byte of room is used and no more.
+    for connection in &mut sluggish {
+        let one_more = frame(8, 0, 1, &[0, 0, 0, 1]);
+        flood(connection, &one_more, 1000);
+    }
+    serves_others(&agent).await;
+    assert!(memory(&agent) < before + GROWTH, "{before} KiB became {}", memory(&agent));
+}
+
+/// How many streams of bundles were opened.
+fn served(agent: &Agent) -> usize {
+    let records = agent.audit().into_iter();
+    records.filter(|record| record["event"] == "jwt_bundles" && record["outcome"] == "served").count()
 }
 
 #[tokio::test]
@@ -159,9 +191,9 @@ async fn d4_messages_are_refused_that_are_longer_than_any_legal_one() {
     }
 }
 
-#[tokio::test]
-async fn d5_a_stream_that_is_never_read_is_ended() {
-    let agent = agent(AgentSettings::default()).await;
+/// A stream that is opened and not read, and so many changes that its messages have no room.
+async fn unread_stream(without: &'static [&'static str]) -> (Agent, RawConnection) {
+    let agent = agent(AgentSettings { without, ..AgentSettings::default() }).await;
     let mut sluggish = RawConnection::silent(&agent.workload_socket()).expect("a place");
     // A window of nothing: no message may be sent, and each change makes one.
     sluggish.send(&preface(&[(4, 0)])).expect("taken");
@@ -176,10 +208,20 @@ async fn d5_a_stream_that_is_never_read_is_ended() {
         );
         agent.apply(&(entry("orders", &[uid(own_uid())]) + &entry(&id, &[uid(0)])));
     }
+    (agent, sluggish)
+}
+
+#[tokio::test]
+async fn d5_a_stream_that_is_never_read_is_ended() {
+    // Begun first, so that it would be ended first.
+    let (weakened, _kept) = unread_stream(&["read-limit"]).await;
+    let (agent, _ended) = unread_stream(&[]).await;
     let begun = std::time::Instant::now();
     assert_eq!(reason(&agent, std::process::id(), "ended").await, "the client does not read its stream");
     assert!(begun.elapsed() < LIMIT);
     serves_others(&agent).await;
+    let ended = weakened.audit().into_iter().any(|record| record["outcome"] == "ended");
+    assert!(!ended, "it works without the protection");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::source::Source;
 
 /// The rooms of the agent, from the top. A room imports rooms of rows below its own, never one of
 /// the same row.
-const RANKS: [&[&str]; 12] = [
+const RANKS: [&[&str]; 13] = [
     &["main"],
     &["cli"],
     &["app"],
@@ -19,6 +19,7 @@ const RANKS: [&[&str]; 12] = [
     &["policy"],
     &["attest", "registry"],
     &["store"],
+    &["admission"],
     &["peer"],
 ];
 

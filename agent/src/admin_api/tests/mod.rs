@@ -22,7 +22,9 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::{Access, Admin, MAX_MESSAGE_BYTES, routes};
+use super::{Access, Admin, MAX_MESSAGE_BYTES, Usage, routes};
+use crate::admission::tests::admission;
+use crate::admission::{HashBudget, HashLimits};
 use crate::audit::Audit;
 use crate::authority::embedded::{EmbeddedAuthority, Options};
 use crate::drain::{self, DrainTrigger};
@@ -75,7 +77,13 @@ impl Agent {
             EmbeddedAuthority::start(store.clone(), None, options, Arc::clone(&clock), drain).await.unwrap();
         fs::create_dir(directory.path().join("audit")).unwrap();
         let audit = Audit::to_file(directory.path().join("audit/audit.jsonl"), 1 << 30, 1).unwrap();
-        let admin = Admin { store: store.clone(), authority, audit: Arc::new(audit), clock, access };
+        let audit = Arc::new(audit);
+        let usage = Usage {
+            admission: admission(64, 64, 64),
+            hash_budget: Arc::new(HashBudget::new(HashLimits { burst: 1, per_second: 1 })),
+            started: NOW,
+        };
+        let admin = Admin { store: store.clone(), authority, audit, clock, usage, access };
         socket::serve(&socket, routes(admin));
         Self { store, socket, _drain: trigger, directory }
     }

@@ -8,8 +8,10 @@ use std::{env, fs};
 
 use countersign_common::proto::admin::authority_client::AuthorityClient;
 use countersign_common::proto::admin::registry_client::RegistryClient;
+use countersign_common::proto::admin::usage_client::UsageClient;
 use countersign_common::proto::admin::{
     ActivateRequest, ApplyRequest, DeleteRequest, ListRequest, PrepareRequest, ShowAuthorityRequest, ShowBundleRequest,
+    ShowUsageRequest,
 };
 use tonic::{Code, Status};
 
@@ -39,6 +41,7 @@ async fn assert_denied(socket: &Path) {
     denied(authority.prepare(PrepareRequest {}).await.unwrap_err());
     denied(authority.activate(ActivateRequest {}).await.unwrap_err());
     denied(authority.show_bundle(ShowBundleRequest {}).await.unwrap_err());
+    denied(UsageClient::new(connect(socket).await).show(ShowUsageRequest {}).await.unwrap_err());
 }
 
 /// This test binary once more, as another user, for the one test `name`.
@@ -100,7 +103,7 @@ async fn who_is_not_named_is_denied_and_recorded() {
     }
     let agent = Agent::start(Access { uids: vec![12_346], gids: vec![OPERATORS], read_only: None }).await;
     run_as_nobody(&agent, NOBODY, "--clear-groups", "child_that_is_denied").await;
-    let records = agent.records_once(7).await;
+    let records = agent.records_once(8).await;
     for record in &records {
         assert_eq!((&record["event"], &record["outcome"]), (&"admin_request".into(), &"refused".into()));
         assert_eq!(record["uid"].to_string(), NOBODY);

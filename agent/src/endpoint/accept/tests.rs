@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::io::AsyncReadExt as _;
+
 use super::*;
+use crate::admission::tests::admission;
 use crate::drain::{self, DrainTrigger};
 
 /// Answers `accept` from a list, then waits for ever.
@@ -37,7 +40,7 @@ fn fixture(answers: Vec<io::Result<UnixStream>>, places: usize) -> Fixture {
     let (sender, accepted) = mpsc::channel(1);
     let asked = Arc::new(AtomicUsize::new(0));
     let accept_loop = AcceptLoop {
-        places: Arc::new(Semaphore::new(places)),
+        admission: admission(places, 1, 1),
         preface_limit: Duration::from_secs(10),
         drain: drained,
         stop: stopped,
@@ -88,16 +91,20 @@ async fn a_broken_socket_ends_the_loop_with_its_error() {
 }
 
 #[tokio::test]
-async fn no_connection_is_accepted_without_a_place() {
-    let mut fixture = fixture(vec![stream(), stream()], 1);
+async fn who_has_no_place_is_closed_at_once_and_does_not_stop_the_loop() {
+    let (first, _client) = UnixStream::pair().unwrap();
+    let (second, mut refused) = UnixStream::pair().unwrap();
+    let mut fixture = fixture(vec![Ok(first), Ok(second)], 1);
+    let admission = Arc::clone(&fixture.accept_loop.admission);
     let running = tokio::spawn(fixture.accept_loop.run(fixture.script));
     let first = fixture.accepted.recv().await.unwrap();
-    tokio::task::yield_now().await;
-    assert_eq!(fixture.asked.load(Ordering::Relaxed), 1, "the second waits in the queue of the socket");
+    assert_eq!(refused.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(admission.in_use(Kind::Connection).used, 1);
     drop(first);
-    assert!(fixture.accepted.recv().await.unwrap().is_ok());
+    assert_eq!(admission.in_use(Kind::Connection).used, 0);
     fixture.drain.request();
     running.await.unwrap().unwrap();
+    assert!(fixture.accepted.recv().await.is_none());
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 
 use super::super::frames::PREFACE;
 use super::super::test_encoder::{DATA, END_HEADERS, HEADERS, PING, frame, grpc_core_block};
 use super::*;
+use crate::admission::tests::admission;
+use crate::admission::{Admission, Kind};
 use crate::drain::{self, DrainTrigger};
 
 struct Ends {
@@ -18,22 +19,22 @@ struct Ends {
     caller: Caller,
     intruders: Arc<Mutex<Vec<String>>>,
     stop: DrainTrigger,
-    places: Arc<Semaphore>,
+    admission: Arc<Admission>,
 }
 
 fn connected() -> Ends {
     let (client, server) = UnixStream::pair().unwrap();
     peer::tell_senders(&server).unwrap();
-    let places = Arc::new(Semaphore::new(1));
-    let place = Arc::clone(&places).try_acquire_owned().unwrap();
     let caller = Arc::new(Peer::of(&server).unwrap());
+    let admission = admission(1, 1, 1);
+    let place = admission.place(Kind::Connection, &Key::of(&caller).unwrap(), caller.pid()).unwrap();
     let (stop, stopped) = drain::channel();
     let intruders = Arc::<Mutex<Vec<_>>>::default();
     let told = Arc::clone(&intruders);
     let on_intrusion: OnIntrusion = Arc::new(move |_, error| told.lock().unwrap().push(error.to_string()));
     let limit = Duration::from_secs(10);
     let server = Connection::new(server, Arc::clone(&caller), place, limit, stopped, on_intrusion);
-    Ends { client, server, caller, intruders, stop, places }
+    Ends { client, server, caller, intruders, stop, admission }
 }
 
 #[tokio::test]
@@ -163,9 +164,9 @@ async fn bytes_of_another_process_end_the_connection_and_are_told() {
 #[tokio::test]
 async fn the_place_is_given_back_with_the_connection() {
     let ends = connected();
-    assert_eq!(ends.places.available_permits(), 0);
+    assert_eq!(ends.admission.in_use(Kind::Connection).used, 1);
     drop(ends.server);
-    assert_eq!(ends.places.available_permits(), 1);
+    assert_eq!(ends.admission.in_use(Kind::Connection).used, 0);
 }
 
 /// Whether a future is not ready when it is polled once.

@@ -1,0 +1,271 @@
+//! Admission before attestation: who may hold a connection, have a request worked on, keep a
+//! stream, have its image hashed; so that nobody can use up what others need.
+//!
+//! Counted are users and cgroups ([`Key`]). What is bounded by what:
+//!
+//! | what | bound |
+//! |---|---|
+//! | connections, requests in flight, streams | the number of each in [`Limits`], shared by the rule of `ledger` |
+//! | requests that are worked on at a time | a few for each processor; who is next, `turns` decides |
+//! | bytes hashed | `budget` |
+//! | memory of this room | one counter for each place that is held, one tally for 256 who were refused |
+//! | records of refusals | one for each of 256 keys in a minute, and one for all others |
+//! | the queue of the socket | the kernel (`net.core.somaxconn`); who is refused leaves it at once |
+//!
+//! A request is in flight from its arrival until its answer is taken by the transport; when it
+//! has said what it has to say and waits for more, it becomes a stream.
+
+mod budget;
+mod key;
+mod ledger;
+mod refusals;
+mod turns;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use countersign_common::clock::Clock;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::audit::{Audit, Caller, Record};
+use crate::drain::Drain;
+use crate::weakened::Protection;
+use ledger::Ledger;
+use refusals::{News, Refusals};
+use turns::Turns;
+
+pub use budget::{HashBudget, HashLimits, OverBudget};
+pub use key::Key;
+
+/// How many requests are worked on at a time for each processor: one, and one that waits for
+/// the audit record or the user database meanwhile.
+const TURNS_PER_PROCESSOR: usize = 2;
+
+/// How often it is looked for refusals that were not told yet.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Kinds of places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An open connection.
+    Connection,
+    /// A request in flight.
+    Request,
+    /// An open stream.
+    Stream,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Connection, Self::Request, Self::Stream];
+
+    /// In words, one of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Request => "request",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// How many places there are of each kind, for all callers together.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at once.
+    pub connections: usize,
+    /// Requests in flight at once.
+    pub requests: usize,
+    /// Streams open at once.
+    pub streams: usize,
+}
+
+/// Who holds which places.
+pub struct Admission {
+    state: Mutex<State>,
+    turns: Arc<Turns>,
+    audit: Arc<Audit>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct State {
+    ledgers: [Ledger; 3],
+    refusals: Refusals,
+}
+
+/// A place that is held; given back when dropped.
+pub struct Place {
+    admission: Arc<Admission>,
+    key: Key,
+    pid: i32,
+    kind: Kind,
+}
+
+/// How many places of a kind are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Places that are held.
+    pub used: usize,
+    /// Places that there are.
+    pub limit: usize,
+    /// How often one was refused since the start.
+    pub refused: u64,
+}
+
+/// What one user in one cgroup holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Who.
+    pub key: Key,
+    /// Places of each kind, in the order of [`Kind::ALL`].
+    pub held: [usize; 3],
+    /// Refusals since this one was first refused; counted anew after a minute without.
+    pub refused: u64,
+}
+
+impl Admission {
+    /// Nobody holds anything. Refusals are recorded in `audit`.
+    pub fn new(limits: Limits, audit: Arc<Audit>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let ledgers = [limits.connections, limits.requests, limits.streams].map(Ledger::new);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let state = Mutex::new(State { ledgers, refusals: Refusals::default() });
+        Arc::new(Self { state, turns: Arc::new(Turns::new(TURNS_PER_PROCESSOR * processors)), audit, clock })
+    }
+
+    /// Whether a connection of this user could have a place: asked before anything is found out
+    /// about its process. A no is a refusal, and counted.
+    pub fn may_come(&self, uid: u32, pid: i32) -> bool {
+        let has_room = self.lock().ledger(Kind::Connection).has_room_for_user(uid);
+        if !has_room {
+            self.refuse(&Key::of_user(uid), pid, Kind::Connection);
+        }
+        has_room
+    }
+
+    /// A place for process `pid` of `key`; none if others need it more. A refusal is counted, and
+    /// recorded as often as a flood allows.
+    pub fn place(self: &Arc<Self>, kind: Kind, key: &Key, pid: i32) -> Option<Place> {
+        let taken = self.lock().ledger(kind).take(key);
+        if !taken {
+            self.refuse(key, pid, kind);
+        }
+        taken.then(|| Place { admission: Arc::clone(self), key: key.clone(), pid, kind })
+    }
+
+    /// Does `work` when it is the turn of `key`.
+    pub async fn in_turn<T>(&self, key: &Key, work: impl Future<Output = T>) -> T {
+        if Protection::Admission.is_out() {
+            return work.await;
+        }
+        self.turns.work(key, work).await
+    }
+
+    /// Records the refusals that nothing was told of yet, until a drain is requested; then the rest.
+    pub async fn tell_of_refusals(&self, drain: &Drain) {
+        loop {
+            let stops = tokio::select! {
+                () = sleep(LOOK_INTERVAL) => false,
+                () = drain.requested() => true,
+            };
+            let news = self.lock().refusals.due(Instant::now(), stops);
+            let written: Vec<_> = news.into_iter().filter_map(|news| self.record(news)).collect();
+            if stops {
+                for record in written {
+                    // One that could not be written was logged.
+                    let _ = record.await;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Places of a kind, as of now.
+    pub fn in_use(&self, kind: Kind) -> Use {
+        let mut state = self.lock();
+        let refused = state.refusals.total(kind);
+        let ledger = state.ledger(kind);
+        Use { used: ledger.taken(), limit: ledger.limit(), refused }
+    }
+
+    /// Everybody who holds a place or was refused lately, who holds most first.
+    pub fn by_key(&self) -> Vec<KeyUse> {
+        let state = self.lock();
+        let refused: std::collections::HashMap<&Key, u64> = state.refusals.by_key().collect();
+        let keys: HashSet<&Key> =
+            state.ledgers.iter().flat_map(Ledger::holders).chain(refused.keys().copied()).collect();
+        let one = |key: &Key| KeyUse {
+            key: key.clone(),
+            held: state.ledgers.each_ref().map(|ledger| ledger.held(key)),
+            refused: refused.get(key).copied().unwrap_or_default(),
+        };
+        let mut uses: Vec<KeyUse> = keys.into_iter().map(one).collect();
+        let order = |u: &KeyUse| (u.held.iter().sum::<usize>(), u.refused);
+        uses.sort_unstable_by(|a, b| {
+            order(b).cmp(&order(a)).then_with(|| (a.key.uid(), a.key.cgroup()).cmp(&(b.key.uid(), b.key.cgroup())))
+        });
+        uses
+    }
+
+    fn refuse(&self, key: &Key, pid: i32, kind: Kind) {
+        let news = self.lock().refusals.note(key, pid, kind, Instant::now());
+        // A refusal stands whether it could be recorded or not, and nobody waits for its record.
+        let _ = news.and_then(|news| self.record(news));
+    }
+
+    fn record(&self, news: News) -> Option<JoinHandle<()>> {
+        let (reason, uid) = (news.reason(), news.key.uid());
+        tracing::warn!(uid, pid = news.pid, refusal = reason, "admission");
+        let caller = Caller { pid: news.pid, uid, cgroup: news.cgroup(), ..Caller::default() };
+        let time = self.clock.now().to_string();
+        let record = Record { time, event: "admission", outcome: "refused", reason, caller, ..Record::default() };
+        self.audit.record_later(record)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn ledger(&mut self, kind: Kind) -> &mut Ledger {
+        &mut self.ledgers[kind as usize]
+    }
+}
+
+impl Place {
+    /// Who holds it.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Makes a request's place a stream's; false if the key may have no more streams, and then
+    /// it stays what it was. A place that is a stream's is left as it is.
+    pub fn becomes_stream(&mut self) -> bool {
+        if self.kind == Kind::Stream {
+            return true;
+        }
+        let mut state = self.admission.lock();
+        let taken = state.ledger(Kind::Stream).take(&self.key);
+        if taken {
+            state.ledger(self.kind).give_back(&self.key);
+            self.kind = Kind::Stream;
+        }
+        drop(state);
+        if !taken {
+            self.admission.refuse(&self.key, self.pid, Kind::Stream);
+        }
+        taken
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admission.lock().ledger(self.kind).give_back(&self.key);
+    }
+}
