@@ -43,11 +43,19 @@ pub enum Protection {
     FrameLimits,
     /// A stream that is not read is ended.
     ReadLimit,
+    /// A change is on disk before it is confirmed.
+    Durable,
+    /// What cannot be recorded is neither issued nor changed.
+    Recorded,
+    /// A token is handed out again only while it is fresh.
+    Fresh,
+    /// What is at rest is used whole or not at all.
+    Whole,
 }
 
 impl Protection {
     /// Every protection, with the name that takes it out.
-    pub const ALL: [(Self, &'static str); 18] = [
+    pub const ALL: [(Self, &'static str); 22] = [
         (Self::Exit, "exit"),
         (Self::Change, "change"),
         (Self::ConnectedAs, "connected-as"),
@@ -66,6 +74,10 @@ impl Protection {
         (Self::HashBudget, "hash-budget"),
         (Self::FrameLimits, "frame-limits"),
         (Self::ReadLimit, "read-limit"),
+        (Self::Durable, "durable"),
+        (Self::Recorded, "recorded"),
+        (Self::Fresh, "fresh"),
+        (Self::Whole, "whole"),
     ];
 
     /// Whether it was taken out.

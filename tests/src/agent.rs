@@ -35,6 +35,8 @@ pub struct AgentSettings {
     pub under: Vec<String>,
     /// Protections that are taken out, by name, to see that an attack works then.
     pub without: &'static [&'static str],
+    /// Where the agent's folder is; among the temporary files if `None`.
+    pub folder_in: Option<PathBuf>,
     /// How the name of the agent's folder begins.
     pub folder_prefix: &'static str,
 }
@@ -52,6 +54,7 @@ impl Default for AgentSettings {
             audit_file: None,
             under: vec![],
             without: &[],
+            folder_in: None,
             folder_prefix: "agent-",
         }
     }
@@ -68,7 +71,8 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent for trust domain `example.org` and waits until it says that it is ready.
     pub async fn start(settings: AgentSettings) -> Self {
-        let folder = tempfile::Builder::new().prefix(settings.folder_prefix).tempdir().expect("a folder");
+        let folder_in = settings.folder_in.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new().prefix(settings.folder_prefix).tempdir_in(folder_in).expect("a folder");
         // Workloads of other users pass through to the socket; nothing else is theirs to read.
         set_mode(folder.path(), 0o711);
         let data = folder.path().join("data");
@@ -113,8 +117,9 @@ impl Agent {
     /// Runs an operator's command against this agent; `input` becomes its standard input.
     pub fn operator(&self, arguments: &[&str], input: &str) -> Output {
         use std::io::Write;
-        let mut child = Command::new(countersign())
+        let mut child = Command::new(program(&self.settings))
             .args(arguments)
+            .env("COUNTERSIGN_WEAKENED", self.settings.without.join(","))
             .env("COUNTERSIGN_ADMIN_SOCKET", self.admin_socket())
             .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", self.workload_socket().display()))
             .stdin(Stdio::piped())
@@ -190,6 +195,11 @@ impl Drop for Agent {
     }
 }
 
+/// The program as it is installed, or the one that can do without some of its protections.
+fn program(settings: &AgentSettings) -> PathBuf {
+    if settings.without.is_empty() { countersign() } else { weakened_countersign() }
+}
+
 fn configuration(folder: &Path, settings: &AgentSettings) -> String {
     let own_audit = folder.join("audit.log");
     let audit = settings.audit_file.as_deref().unwrap_or(&own_audit).display();
@@ -237,8 +247,7 @@ async fn launch(folder: &Path, settings: &AgentSettings) -> Child {
     let notified = UnixDatagram::bind(&notify).expect("a datagram socket");
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
     let mut words = settings.under.clone();
-    let program = if settings.without.is_empty() { countersign() } else { weakened_countersign() };
-    words.push(program.display().to_string());
+    words.push(program(settings).display().to_string());
     words.extend(["agent", "--config"].map(str::to_owned));
     words.push(folder.join("agent.toml").display().to_string());
     let mut child = Command::new(&words[0])

@@ -2,6 +2,9 @@
 
 mod agent;
 mod binary;
+mod cgroup;
+mod clock;
+mod disk;
 mod privilege;
 mod raw;
 mod wait;
@@ -9,6 +12,9 @@ mod workload;
 
 pub use agent::{Agent, AgentSettings};
 pub use binary::{countersign, workload_program};
+pub use cgroup::Cgroup;
+pub use clock::FakeClock;
+pub use disk::{Disk, own_mounts};
 pub use privilege::{allow_own_programs, root_or_skip, skip};
 pub use raw::{
     DATA, Ended, HEADERS, Manners, PING, RST_STREAM, RawConnection, SETTINGS, frame, grpc_message, preface,

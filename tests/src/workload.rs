@@ -1,6 +1,5 @@
 //! A real workload process: told what to do line by line, answers line by line.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -98,11 +97,13 @@ impl Workload {
     /// Copies the suites' workload program to `path`, made different by `salt` appended to
     /// it (the hash changes, the program does not), for everybody to run.
     pub fn install(path: &Path, salt: &str) -> PathBuf {
-        let mut image = std::fs::read(workload_program()).expect("the workload program");
-        image.extend_from_slice(salt.as_bytes());
         let new = path.with_extension("new");
-        std::fs::write(&new, image).expect("a copy");
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).expect("our copy");
+        // By another process: were the copy open for writing in this one, a child that another test
+        // starts at that moment would hold it open too, and running it would fail.
+        let copy = "cat \"$0\" > \"$1\" && printf %s \"$2\" >> \"$1\" && chmod 755 \"$1\"";
+        let mut shell = std::process::Command::new("/bin/sh");
+        let copied = shell.arg("-c").arg(copy).arg(workload_program()).arg(&new).arg(salt).status();
+        assert!(copied.expect("a shell").success(), "cannot copy the workload program to {}", new.display());
         // Put in place by rename: a running image cannot be written to.
         std::fs::rename(&new, path).expect("our folder");
         path.to_owned()

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, allow_own_programs, root_or_skip, until};
+use countersign_tests::{
+    Agent, AgentSettings, Cgroup, Workload, WorkloadSpec, allow_own_programs, root_or_skip, until,
+};
 use serde_json::json;
 
 const VICTIM: u32 = 61001;
@@ -261,41 +263,14 @@ async fn the_cgroup_of_a_process_counts() {
     if !root_or_skip("cgroups") {
         return;
     }
-    let Some(cgroup) = Cgroup::make("countersign-data-path") else {
-        panic!("no cgroup2 hierarchy is mounted at /sys/fs/cgroup or /sys/fs/cgroup/unified");
-    };
+    let cgroup = Cgroup::make("countersign-data-path");
     let agent = Agent::start(AgentSettings::default()).await;
-    agent.apply(&entry("orders", &[format!("cgroup:path:{}", cgroup.path)]));
-    let inside = WorkloadSpec { cgroup_procs: Some(cgroup.folder.join("cgroup.procs")), ..WorkloadSpec::default() };
+    agent.apply(&entry("orders", &[format!("cgroup:path:{}", cgroup.path())]));
+    let inside = WorkloadSpec { cgroup_procs: Some(cgroup.procs()), ..WorkloadSpec::default() };
     let mut inside = Workload::start(&agent.workload_socket(), &inside);
     let answer = inside.ask("fetch billing").await;
     assert_eq!(answer.code(), "Ok", "{:?}", agent.audit());
     let mut outside = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
     assert_eq!(outside.ask("fetch billing").await.code(), "PermissionDenied");
     inside.end().await;
-}
-
-/// A cgroup of our own; removed when dropped.
-struct Cgroup {
-    folder: PathBuf,
-    path: String,
-}
-
-impl Cgroup {
-    fn make(name: &str) -> Option<Self> {
-        let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
-            .into_iter()
-            .find(|root| Path::new(root).join("cgroup.procs").exists())?;
-        let name = format!("{name}-{}", std::process::id());
-        let folder = Path::new(root).join(&name);
-        std::fs::create_dir(&folder).ok()?;
-        Some(Self { folder, path: format!("/{name}") })
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A process that is still ending keeps it; it goes with the machine then.
-        let _ = std::fs::remove_dir(&self.folder);
-    }
 }

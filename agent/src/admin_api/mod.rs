@@ -12,6 +12,8 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod usage;
+#[cfg(feature = "weakened")]
+mod weakened_entries;
 
 use std::sync::Arc;
 
@@ -19,11 +21,13 @@ use countersign_common::clock::Clock;
 use countersign_common::proto::admin::authority_server::AuthorityServer;
 use countersign_common::proto::admin::registry_server::RegistryServer;
 use countersign_common::proto::admin::usage_server::UsageServer;
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
 use crate::audit::Audit;
 use crate::authority::embedded::EmbeddedAuthority;
+use crate::registry::Snapshot;
 use crate::store::Store;
 
 pub use access::Access;
@@ -43,6 +47,8 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 pub struct Admin {
     /// Registration entries.
     pub store: Store,
+    /// The entries that workloads are matched to.
+    pub registry: watch::Receiver<Arc<Snapshot>>,
     /// Keys and bundle.
     pub authority: Arc<EmbeddedAuthority>,
     /// Where changes are recorded.
@@ -57,12 +63,12 @@ pub struct Admin {
 
 /// The services of the admin socket.
 pub fn routes(admin: Admin) -> Routes {
-    let Admin { store, authority, audit, clock, usage, access } = admin;
+    let Admin { store, registry, authority, audit, clock, usage, access } = admin;
     let usage = UsageService::new(usage, authority.clone(), Arc::clone(&clock));
     let usage = UsageServer::new(usage).max_encoding_message_size(MAX_MESSAGE_BYTES);
     let journal = Journal::new(audit, clock);
     let gate = Gate::new(access.clone(), journal.clone());
-    let entries = RegistryService::new(store, Arc::clone(&authority), access, journal.clone());
+    let entries = RegistryService::new(store, registry, Arc::clone(&authority), access, journal.clone());
     let entries = RegistryServer::new(entries).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let keys = AuthorityServer::new(AuthorityService::new(authority, journal));
     Routes::new(InterceptedService::new(entries, gate.clone()))

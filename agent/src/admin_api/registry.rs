@@ -1,24 +1,30 @@
 //! Entries: apply, list, delete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_common::entry::{Entry, EntryId, parse_sources, to_yaml};
 use countersign_common::proto::admin::registry_server::Registry;
 use countersign_common::proto::admin::{
     self, ApplyRequest, ApplyResponse, ChangeKind, DeleteRequest, ListRequest, ListResponse,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tonic::{Request, Response, Status};
 
 use super::operator::{Journal, Operator};
 use super::{Access, status};
 use crate::authority::Authority as _;
 use crate::authority::embedded::EmbeddedAuthority;
+use crate::registry::Snapshot;
 use crate::store::{Applied, Change, Store, StoreError};
+
+/// How long a change may take from its commit to the requests that it decides.
+const EFFECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The service for entries.
 pub(super) struct RegistryService {
     store: Store,
+    published: watch::Receiver<Arc<Snapshot>>,
     authority: Arc<EmbeddedAuthority>,
     access: Access,
     journal: Journal,
@@ -27,14 +33,33 @@ pub(super) struct RegistryService {
 }
 
 impl RegistryService {
-    pub(super) fn new(store: Store, authority: Arc<EmbeddedAuthority>, access: Access, journal: Journal) -> Self {
-        Self { store, authority, access, journal, changing: Mutex::new(()) }
+    pub(super) fn new(
+        store: Store,
+        published: watch::Receiver<Arc<Snapshot>>,
+        authority: Arc<EmbeddedAuthority>,
+        access: Access,
+        journal: Journal,
+    ) -> Self {
+        Self { store, published, authority, access, journal, changing: Mutex::new(()) }
+    }
+
+    /// Waits until workloads are matched to what was applied: an operator who is told that an entry
+    /// is gone, or there, can rely on it. What is committed holds, however late.
+    async fn take_effect(&self, applied: Applied) -> Applied {
+        let mut published = self.published.clone();
+        let reached = published.wait_for(|snapshot| snapshot.revision() >= applied.revision);
+        if tokio::time::timeout(EFFECT_LIMIT, reached).await.is_err() {
+            tracing::warn!("a change of entries is committed and takes effect late");
+        }
+        applied
     }
 
     fn parse(&self, request: &ApplyRequest) -> Result<Vec<Entry>, Status> {
         let sources: Vec<_> = request.sources.iter().map(|s| (s.name.as_str(), s.text.as_str())).collect();
-        let entries = parse_sources(&sources, Some(self.authority.trust_domain()))
-            .map_err(|problems| status::of_problems(&problems))?;
+        let parsed = parse_sources(&sources, Some(self.authority.trust_domain()));
+        #[cfg(feature = "weakened")]
+        let parsed = parsed.or_else(|problems| super::weakened_entries::readable(&sources).ok_or(problems));
+        let entries = parsed.map_err(|problems| status::of_problems(&problems))?;
         if request.prune && entries.is_empty() {
             return Err(Status::invalid_argument(
                 "there is no entry in what was sent, and prune would delete every entry of the agent; \
@@ -50,7 +75,7 @@ impl RegistryService {
         let planned = self.store.apply(entries.clone(), prune, true).await.map_err(|error| status::of_store(&error))?;
         self.record(operator, &planned.changes).await?;
         match self.store.apply(entries, prune, false).await {
-            Ok(applied) => Ok(applied),
+            Ok(applied) => Ok(self.take_effect(applied).await),
             Err(error) => Err(self.not_done(operator, "entry_apply", &error).await),
         }
     }
@@ -120,7 +145,7 @@ impl Registry for RegistryService {
         let planned = self.store.delete_planned(ids.clone()).await.map_err(|error| status::of_store(&error))?;
         self.record(operator, &planned.changes).await?;
         match self.store.delete(ids).await {
-            Ok(deleted) => Ok(Response::new(response(&deleted))),
+            Ok(deleted) => Ok(Response::new(response(&self.take_effect(deleted).await))),
             Err(error) => Err(self.not_done(operator, "entry_delete", &error).await),
         }
     }

@@ -69,9 +69,10 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let [admission, of_operators] =
         [places, ADMIN_PLACES].map(|limits| Admission::new(limits, Arc::clone(&audit), Arc::clone(&clock)));
     let hash_budget = Arc::new(HashBudget::new(settings.hashing));
+    let registry = registry::publish(authority.entries());
     let identity = Arc::new(Identity {
         attestors: Attestors::new(settings.attest, Arc::clone(&hash_budget), Arc::clone(&clock)),
-        registry: registry::publish(authority.entries()),
+        registry: registry.clone(),
         tokens: Arc::new(JwtCache::new(authority.clone())),
         authority: authority.clone(),
         audit: Arc::clone(&audit),
@@ -86,7 +87,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let told = told_by(&identity);
     let (health, workload_routes) = workload_routes(identity).await?;
     let usage = admin_api::Usage { admission: Arc::clone(&admission), hash_budget, started: clock.now() };
-    let admin = admin_api::Admin { store, authority, audit, clock, usage, access: settings.admin_access };
+    let admin = admin_api::Admin { store, registry, authority, audit, clock, usage, access: settings.admin_access };
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
     let operators = listen(settings.admin_socket, ADMIN_MODES)?;
     let options = options(settings.hold, settings.drain_limit);

@@ -53,7 +53,7 @@ pub(super) struct Facts {
 impl Facts {
     fn read(dir: &ProcDir<'_>, peer: &Peer) -> Result<Self, PeerError> {
         let stat = dir.stat()?;
-        if matches!(stat.state, b'Z' | b'X' | b'x') {
+        if matches!(stat.state, b'Z' | b'X' | b'x') && !Protection::Leader.is_out() {
             // The pidfd speaks for the whole thread group, `stat` for its first thread only.
             return Err(if peer.is_alive() { PeerError::LeaderExited { pid: peer.pid } } else { PeerError::Exited });
         }
@@ -111,6 +111,9 @@ impl Fingerprint {
     /// # Errors
     /// The process is gone, or is no longer what was read.
     pub fn recheck(&self) -> Result<(), PeerError> {
+        if Protection::Change.is_out() {
+            return self.peer.check_alive();
+        }
         let dir = ProcDir::open(&self.peer)?;
         let now = Facts::read(&dir, &self.peer)?;
         if let Some(what) = self.facts.difference(&now) {

@@ -26,6 +26,8 @@ mod proc_dir;
 mod proc_files;
 mod sender;
 mod sys;
+#[cfg(feature = "weakened")]
+mod weakened_image;
 
 #[cfg(test)]
 pub(crate) mod children;
@@ -43,6 +45,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+
+use crate::weakened::Protection;
 
 use countersign::Countersign;
 pub use countersign::{ANSWER_LIMIT, Challenge, ToSay};
@@ -173,6 +177,9 @@ impl Peer {
     /// Ends when the process has exited. Ends at once if the kernel no longer says: a stream
     /// that cannot be ended at exit must not be kept.
     pub async fn exited(&self) {
+        if Protection::Exit.is_out() {
+            return std::future::pending().await;
+        }
         while let Ok(mut readable) = self.pidfd.readable().await {
             if !self.is_alive() {
                 return;
@@ -186,6 +193,7 @@ impl Peer {
     pub fn is_alive(&self) -> bool {
         // A pidfd is readable when its process has exited (pidfd_open(2)).
         poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+            || Protection::Exit.is_out()
     }
 
     /// What the connection has to say to the process, if anything. The task of `cx` is woken when

@@ -1,5 +1,7 @@
 //! The directory `/proc/PID` of a peer, opened so that it is certainly the peer's.
 
+#[cfg(not(feature = "weakened"))]
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -115,19 +117,19 @@ impl<'a> ProcDir<'a> {
 
     /// Where the link to the running image points, as the kernel writes it.
     pub(super) fn executable_link(&self) -> Result<PathBuf, PeerError> {
-        let link = readlinkat(&self.directory, "exe");
+        let link = readlinkat(&self.directory, &*self.image());
         link.map(PathBuf::from).map_err(|errno| self.peer.failure("exe", errno.into()))
     }
 
     /// Which file the running image is, without asking a file server.
     pub(super) fn executable_identity(&self) -> Result<FileIdentity, PeerError> {
-        let stat = statx(&self.directory, "exe", AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
+        let stat = statx(&self.directory, &*self.image(), AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
         stat.map(FileIdentity::from).map_err(|errno| self.peer.failure("exe", errno.into()))
     }
 
     /// Holds the running image without opening it.
     pub(super) fn hold_executable(&self) -> Result<OwnedFd, PeerError> {
-        openat(&self.directory, "exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        openat(&self.directory, &*self.image(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| self.peer.failure("exe", errno.into()))
     }
 
@@ -142,6 +144,12 @@ impl<'a> ProcDir<'a> {
         forged().map_err(|source| self.peer.failure("pid namespace", source))
     }
 
+    /// The link to the running image.
+    #[cfg(not(feature = "weakened"))]
+    fn image(&self) -> Cow<'static, str> {
+        Cow::Borrowed("exe")
+    }
+
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, PeerError> {
         self.read_file(name, limit).map_err(|source| self.peer.failure(name, source))
     }
@@ -150,6 +158,11 @@ impl<'a> ProcDir<'a> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(&self.directory, name, flags, Mode::empty())?;
         read_bounded(File::from(file), limit)
+    }
+
+    #[cfg(feature = "weakened")]
+    pub(super) fn pid(&self) -> i32 {
+        self.peer.pid
     }
 
     fn malformed(&self, what: &'static str) -> PeerError {

@@ -12,6 +12,8 @@ use redb::{Builder, DatabaseError, StorageError};
 
 use super::StoreError;
 use super::database::Database;
+#[cfg(feature = "weakened")]
+use crate::weakened::Protection;
 
 /// What a redb file begins with.
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -54,7 +56,11 @@ pub(super) fn open(place: &Place, trust_domain: &TrustDomain) -> Result<(Databas
         Place::File(path) => {
             check_directory(directory_of(path))?;
             match open_file(path) {
-                Ok(file) => open_existing(file, path)?,
+                Ok(file) => match open_existing(file, path) {
+                    #[cfg(feature = "weakened")]
+                    Err(_) if Protection::Whole.is_out() => begin_anew(path, trust_domain)?,
+                    opened => opened?,
+                },
                 Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, trust_domain)?,
                 Err(source) => return Err(StoreError::File { doing: "open", path: path.clone(), source }),
             }
@@ -127,6 +133,13 @@ fn create(path: &Path, trust_domain: &TrustDomain) -> Result<Database, StoreErro
     }
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     Ok(database)
+}
+
+#[cfg(feature = "weakened")]
+fn begin_anew(path: &Path, trust_domain: &TrustDomain) -> Result<Database, StoreError> {
+    let failed = |source| StoreError::File { doing: "remove", path: path.to_owned(), source };
+    std::fs::remove_file(path).map_err(failed)?;
+    create(path, trust_domain)
 }
 
 /// Every page of the file is checked against its checksum when it is opened.

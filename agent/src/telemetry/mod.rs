@@ -73,8 +73,13 @@ fn log<W>(filter: &str, format: Format, timestamps: bool, writer: W) -> Result<D
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let log =
-        Subscriber::builder().with_env_filter(parse_filter(filter)?).with_ansi(false).with_writer(OneLine::new(writer));
+    // What the log does not take is lost. Told of on standard error, which takes no more either, it
+    // would end the work that had something to say (the standard library panics then).
+    let log = Subscriber::builder()
+        .with_env_filter(parse_filter(filter)?)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_writer(OneLine::new(writer));
     Ok(match (format, timestamps) {
         (Format::Text, true) => Dispatch::new(log.finish()),
         (Format::Text, false) => Dispatch::new(log.without_time().finish()),

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use crate::identity::Identity;
 use crate::peer::Peer;
+use crate::weakened::Protection;
 
 /// The largest request message in bytes: as many audiences as an entry can allow, each as long as
 /// one can be, and the names around them. A client makes the agent keep as much for each call.
@@ -34,7 +35,8 @@ struct WorkloadApi {
 
 /// Adds the Workload API to what an endpoint serves. Every request must carry the security header.
 pub fn routes(identity: Arc<Identity>, routes: Routes) -> Routes {
-    let service = SpiffeWorkloadApiServer::new(WorkloadApi { identity }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let limit = if Protection::FrameLimits.is_out() { usize::MAX } else { MAX_REQUEST_BYTES };
+    let service = SpiffeWorkloadApiServer::new(WorkloadApi { identity }).max_decoding_message_size(limit);
     routes.add_service(tonic::service::interceptor::InterceptedService::new(service, header::require))
 }
 

@@ -131,6 +131,7 @@ const HELD: AgentSettings = AgentSettings {
     audit_file: None,
     under: vec![],
     without: &[],
+    folder_in: None,
     folder_prefix: "agent-",
 };
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot read its input fails")]
 
+mod attacks;
 mod language;
 mod manifest;
 mod rooms;
@@ -73,6 +74,16 @@ fn fields_of_the_log_have_listed_names() {
     let listed = rules::listed_fields(&sources);
     assert!(listed.len() > 5, "the list was not found");
     hold("log fields", |source| rules::log_fields(source, &listed), &sources);
+}
+
+#[test]
+fn each_attack_is_shown_to_fail_and_to_work_without_the_protection() {
+    let missing = attacks::missing(&source::rust());
+    assert!(
+        missing.is_empty(),
+        "rows of the threat model without tests in tests/tests/attacks:\n  {}",
+        missing.join("\n  ")
+    );
 }
 
 #[test]

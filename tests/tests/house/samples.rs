@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::source::Source;
-use super::{manifest, rooms, rules};
+use super::{attacks, manifest, rooms, rules};
 
 fn source(path: &str, text: &str) -> Source {
     let is_test = path.starts_with("tests/") || path.contains("/tests");
@@ -187,6 +187,21 @@ fn machine_paths() {
         &bad,
         &[("a.md", "ProtectHome hides /home and /root. $W/root/etc, src/work/x, /run/x")],
     );
+}
+
+#[test]
+fn rows_of_attacks() {
+    let missing = |text: &str| {
+        let missing =
+            attacks::missing(&[source("tests/tests/attacks/a.rs", text), source("agent/src/a.rs", "fn d2_x() {}")]);
+        missing.into_iter().filter(|line| line.starts_with("d2:") || line.starts_with("p1:")).count()
+    };
+    assert_eq!(missing(""), 4);
+    assert_eq!(missing("fn p1_is_refused() {} fn d2_is_slow() {}"), 2);
+    assert_eq!(missing("fn p1_works_without() {} fn d2_hurts_without() {}"), 2);
+    // Of another row.
+    assert_eq!(missing("fn p10_is_refused() {} fn p12_works_without() {} // fn d2_x"), 4);
+    assert_eq!(missing("fn p1_is_refused() {} fn p1_works_without() {} fn d2_is_slow() {} fn d2_hurts_so() {}"), 0);
 }
 
 #[test]

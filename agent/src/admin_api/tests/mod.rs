@@ -83,7 +83,8 @@ impl Agent {
             hash_budget: Arc::new(HashBudget::new(HashLimits { burst: 1, per_second: 1 })),
             started: NOW,
         };
-        let admin = Admin { store: store.clone(), authority, audit, clock, usage, access };
+        let registry = crate::registry::publish(store.entries());
+        let admin = Admin { store: store.clone(), registry, authority, audit, clock, usage, access };
         socket::serve(&socket, routes(admin));
         Self { store, socket, _drain: trigger, directory }
     }

@@ -39,6 +39,7 @@ use super::{Authority, AuthorityError};
 use crate::drain::Drain;
 use crate::policy::Grant;
 use crate::store::Store;
+use crate::weakened::Protection;
 
 /// What the operator decided about the authority.
 #[derive(Clone, Debug)]
@@ -116,7 +117,11 @@ impl EmbeddedAuthority {
     ) -> Result<Arc<Self>, AuthorityError> {
         let terms = options.terms()?;
         let Options { trust_domain, issuer, .. } = options;
-        let keys = at_rest.load(&trust_domain).await?.unwrap_or_else(|| KeyRing::begin(clock.now(), &terms));
+        let saved = match at_rest.load(&trust_domain).await {
+            Err(_) if Protection::Whole.is_out() => None,
+            loaded => loaded?,
+        };
+        let keys = saved.unwrap_or_else(|| KeyRing::begin(clock.now(), &terms));
 
         let (bundle_sender, bundle) = watch::channel(Arc::new(keys.bundle(&trust_domain)));
         let (signer_sender, signer) = watch::channel(None);
