@@ -34,6 +34,7 @@ pub mod store;
 pub mod admission;
 
 pub mod peer;
+pub mod trusted_path;
 
 pub mod audit;
 pub mod drain;

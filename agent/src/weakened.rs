@@ -51,11 +51,13 @@ pub enum Protection {
     Fresh,
     /// What is at rest is used whole or not at all.
     Whole,
+    /// A runtime is asked only where nobody but root can answer.
+    RuntimeSocket,
 }
 
 impl Protection {
     /// Every protection, with the name that takes it out.
-    pub const ALL: [(Self, &'static str); 22] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::Exit, "exit"),
         (Self::Change, "change"),
         (Self::ConnectedAs, "connected-as"),
@@ -78,6 +80,7 @@ impl Protection {
         (Self::Recorded, "recorded"),
         (Self::Fresh, "fresh"),
         (Self::Whole, "whole"),
+        (Self::RuntimeSocket, "runtime-socket"),
     ];
 
     /// Whether it was taken out.

@@ -27,6 +27,8 @@ pub struct AgentSettings {
     pub jwt: &'static str,
     /// More lines for the `[attest]` table.
     pub attest: &'static str,
+    /// `attest.docker.socket`.
+    pub docker_socket: Option<PathBuf>,
     /// `log.filter`.
     pub log: &'static str,
     /// The audit file, if not the agent's own.
@@ -50,6 +52,7 @@ impl Default for AgentSettings {
             authority: "",
             jwt: "",
             attest: "",
+            docker_socket: None,
             log: "info",
             audit_file: None,
             under: vec![],
@@ -204,6 +207,8 @@ fn configuration(folder: &Path, settings: &AgentSettings) -> String {
     let own_audit = folder.join("audit.log");
     let audit = settings.audit_file.as_deref().unwrap_or(&own_audit).display();
     let folder = folder.display();
+    let docker = settings.docker_socket.as_deref().map(|path| format!("docker.socket = \"{}\"", path.display()));
+    let docker = docker.unwrap_or_default();
     let AgentSettings { hold, workload_api, admission, authority, jwt, attest, log, .. } = settings;
     format!(
         r#"
@@ -230,6 +235,7 @@ sealing_key = {{ file = "{folder}/sealing.key" }}
 
 [attest]
 {attest}
+{docker}
 
 [audit]
 file = "{audit}"

@@ -54,6 +54,7 @@ fn settings(config: Config) -> Result<Settings, AppError> {
             max_executable_bytes: config.attest.max_executable_bytes,
             parallel_hashes: config.attest.parallel_hashes,
         },
+        daemons: attest::Daemons { docker: config.attest.docker.socket },
         audit: Audit::to_file(&config.audit.file, config.audit.max_bytes, config.audit.keep)?,
         workload_socket: config.workload_api.socket,
         admission: admission::Limits {

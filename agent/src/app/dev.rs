@@ -24,6 +24,9 @@ use crate::policy;
 use crate::store::Store;
 use folder::Folder;
 
+/// Where Docker listens unless it is told otherwise.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
 /// What `countersign dev` was asked for.
 #[derive(Debug)]
 pub struct DevOptions {
@@ -117,6 +120,8 @@ fn settings(trust_domain: &TrustDomain, store: Store, ready: &DevReady) -> Setti
         },
         limits: policy::Limits { default_jwt_ttl: Duration::from_secs(300), max_jwt_ttl, lifted: ready.lifted.clone() },
         attest: attest::Limits { max_executable_bytes: 1 << 30, parallel_hashes: 2 },
+        // Asked about processes in its containers alone, and only where an entry turns on it.
+        daemons: attest::Daemons { docker: Some(DOCKER_SOCKET.into()) },
         audit: Audit::to_stderr(),
         workload_socket: ready.workload_socket.clone(),
         // One developer is one user, who has a quarter of these.

@@ -33,6 +33,7 @@ pub(super) struct Settings {
     pub(super) authority: embedded::Options,
     pub(super) limits: Limits,
     pub(super) attest: attest::Limits,
+    pub(super) daemons: attest::Daemons,
     pub(super) audit: Audit,
     pub(super) workload_socket: PathBuf,
     pub(super) admission: admission::Limits,
@@ -71,7 +72,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let hash_budget = Arc::new(HashBudget::new(settings.hashing));
     let registry = registry::publish(authority.entries());
     let identity = Arc::new(Identity {
-        attestors: Attestors::new(settings.attest, Arc::clone(&hash_budget), Arc::clone(&clock)),
+        attestors: Attestors::new(settings.attest, Arc::clone(&hash_budget), settings.daemons, Arc::clone(&clock)),
         registry: registry.clone(),
         tokens: Arc::new(JwtCache::new(authority.clone())),
         authority: authority.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_common::selector::{Selector, SelectorKind};
 
+use super::docker::DockerError;
 use crate::admission::OverBudget;
 use crate::peer::{Evidence, PeerError};
 
@@ -149,6 +150,9 @@ pub enum AttestorError {
     /// There is no cgroup v2 and no systemd hierarchy.
     #[error("the process is in no cgroup v2 hierarchy and in none named systemd")]
     NoCgroup,
+    /// The Docker daemon did not tell, or is not to be asked.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// The answer did not come in time.
     #[error("no answer within {0:?}")]
     Late(Duration),

@@ -33,6 +33,7 @@ mod code;
 mod container;
 mod container_name;
 mod digests;
+mod docker;
 mod image_hash;
 mod image_rules;
 mod mounts;
@@ -52,6 +53,7 @@ mod cgroup_samples;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -67,6 +69,7 @@ use attestation::Findings;
 #[cfg(test)]
 pub(crate) use attestation::attestation_for_tests;
 pub use attestor::{AttestorError, Cost, WorkloadAttestor};
+pub use docker::DockerError;
 pub use image_rules::Verdict;
 use slots::Slots;
 
@@ -80,7 +83,7 @@ const QUESTIONS_PER_USER: usize = 8;
 /// How long an attestation may take: the answers of the attestors that wait for somebody, one
 /// after another, and that of the process itself.
 pub const LONGEST: Duration = Duration::from_secs(
-    8 * unix::ANSWER_LIMIT.as_secs() + 2 * image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
+    10 * unix::ANSWER_LIMIT.as_secs() + 2 * image_hash::DIGEST_LIMIT.as_secs() + peer::ANSWER_LIMIT.as_secs(),
 );
 
 /// Why there is no attestation.
@@ -101,6 +104,14 @@ pub struct Limits {
     pub parallel_hashes: usize,
 }
 
+/// Daemons that may be asked about the containers that they made.
+#[derive(Clone, Debug, Default)]
+pub struct Daemons {
+    /// Socket of the Docker daemon. Without one, what entries say of a Docker container is
+    /// unavailable for the processes in one.
+    pub docker: Option<PathBuf>,
+}
+
 /// All attestors, cheapest first.
 pub struct Attestors {
     attestors: Vec<Box<dyn WorkloadAttestor>>,
@@ -113,12 +124,13 @@ pub struct Attestors {
 impl Attestors {
     /// The attestors that the agent has. What is hashed is on the account of `budget`. The clock
     /// only tells which files were changed a moment ago.
-    pub fn new(limits: Limits, budget: Arc<HashBudget>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(limits: Limits, budget: Arc<HashBudget>, daemons: Daemons, clock: Arc<dyn Clock>) -> Self {
         let questions = Arc::new(Slots::new(QUESTIONS, QUESTIONS_PER_USER));
         let Limits { max_executable_bytes, parallel_hashes } = limits;
         let hashing = image_hash::Hashing { max_bytes: max_executable_bytes, parallel: parallel_hashes, budget };
         let image_hash = Arc::new(image_hash::ImageHash::new(hashing, Arc::clone(&questions), clock));
         let hashes_taken = image_hash.taken();
+        let [docker, docker_image] = docker::Docker::attestors(daemons.docker, Arc::clone(&questions));
         let attestors: Vec<Box<dyn WorkloadAttestor>> = vec![
             Box::new(unix::UnixIds),
             Box::new(cgroup::CgroupPath),
@@ -130,6 +142,8 @@ impl Attestors {
             Box::new(code::Libraries { slots: Arc::clone(&questions) }),
             Box::new(parent::ParentPath { slots: Arc::clone(&questions) }),
             Box::new(parent::ParentHash { hash: Arc::clone(&image_hash) }),
+            Box::new(docker),
+            Box::new(docker_image),
             Box::new(image_hash),
         ];
         Self {

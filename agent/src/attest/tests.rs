@@ -42,7 +42,7 @@ fn attestors() -> Attestors {
 }
 
 fn attestors_with(max_executable_bytes: u64, now: u64) -> Attestors {
-    Attestors::new(Limits { max_executable_bytes, parallel_hashes: 1 }, plenty(), Arc::new(At(now)))
+    Attestors::new(Limits { max_executable_bytes, parallel_hashes: 1 }, plenty(), Daemons::default(), Arc::new(At(now)))
 }
 
 /// All kinds but one: the digest of the parent, which is the test itself, and is counted if taken.
@@ -195,7 +195,7 @@ async fn two_users_hash_one_file_once() {
 
 async fn both_hash_once(one: &Arc<Peer>, two: &Arc<Peer>) {
     let limits = Limits { max_executable_bytes: 64 << 20, parallel_hashes: 2 };
-    let attestors = Attestors::new(limits, plenty(), Arc::new(At(LATER)));
+    let attestors = Attestors::new(limits, plenty(), Daemons::default(), Arc::new(At(LATER)));
     let (one, two) = tokio::join!(attestors.attest(one, everything), attestors.attest(two, everything));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(values(&one, SelectorKind::UnixSha256).len(), 1);

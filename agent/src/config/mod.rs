@@ -128,6 +128,15 @@ pub struct Attest {
     pub max_executable_bytes: u64,
     /// How many executables are hashed at once. Default 2, 1 to 64.
     pub parallel_hashes: usize,
+    /// The Docker daemon.
+    pub docker: Docker,
+}
+
+/// The Docker daemon, which tells what is in its containers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Docker {
+    /// Its socket; at most 107 bytes. Default none, and then no daemon is asked.
+    pub socket: Option<PathBuf>,
 }
 
 /// The record of every decision.

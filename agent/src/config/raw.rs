@@ -10,7 +10,7 @@ use countersign_common::svid::jwt::Algorithm;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    AdminApi, Admission, Attest, Audit, Authority, Config, Jwt, Log, LogFormat, SealingKey, WorkloadApi, check,
+    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, SealingKey, WorkloadApi, check,
 };
 
 /// The longest path of a socket in bytes: `sun_path` without its final NUL (unix(7)).
@@ -143,8 +143,15 @@ fn jwt(mut reader: Reader<'_>) -> Jwt {
 fn attest(mut reader: Reader<'_>) -> Attest {
     let max_executable_bytes = reader.unsigned("max_executable_bytes", MIB..=64 * GIB).unwrap_or(GIB);
     let parallel_hashes = reader.unsigned("parallel_hashes", 1..=64).and_then(size).unwrap_or(2);
+    let docker = docker(reader.mapping_or_empty("docker"));
     reader.finish();
-    Attest { max_executable_bytes, parallel_hashes }
+    Attest { max_executable_bytes, parallel_hashes, docker }
+}
+
+fn docker(mut reader: Reader<'_>) -> Docker {
+    let socket = reader.parsed("socket", socket);
+    reader.finish();
+    Docker { socket }
 }
 
 fn audit(mut reader: Reader<'_>) -> Audit {

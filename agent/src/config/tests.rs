@@ -36,9 +36,12 @@ fn names(node: &Node, path: &str, keys: &mut BTreeSet<String>, tables: &mut BTre
 fn known_in(table: &str) -> Vec<String> {
     let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
     let problems = Config::parse("a.toml", &format!("{header}zzz = 1\n")).unwrap_err();
-    let reason =
-        problems.iter().find_map(|problem| problem.reason.strip_prefix("unknown key \"zzz\"; known here are "));
-    let listed = reason.unwrap_or_else(|| panic!("[{table}]: {problems:?}"));
+    let reason = problems.iter().find_map(|problem| problem.reason.strip_prefix("unknown key \"zzz\"; "));
+    let listed = reason.and_then(|reason| match reason.strip_prefix("known here are ") {
+        Some(several) => Some(several),
+        None => reason.strip_prefix("only ")?.strip_suffix(" is known here"),
+    });
+    let listed = listed.unwrap_or_else(|| panic!("[{table}]: {problems:?}"));
     let dot = if table.is_empty() { "" } else { "." };
     listed.split(", ").flat_map(|part| part.split(" and ")).map(|name| format!("{table}{dot}{name}")).collect()
 }
@@ -87,7 +90,7 @@ fn every_value_can_be_set() {
         admin_api = { socket = "/a/s", uids = [1, 2], gids = [3] }
         authority = { algorithm = "RS256", key_life = "48h", sealing_key.file = "/k", refresh_hint = "1m" }
         jwt = { issuer = "https://id.example.org", default_ttl = "1m", max_ttl = "2m" }
-        attest = { max_executable_bytes = 0x10_0000, parallel_hashes = 3 }
+        attest = { max_executable_bytes = 0x10_0000, parallel_hashes = 3, docker.socket = "/run/d" }
         audit = { file = "/l", max_bytes = 65_536, keep = 4 }
         log = { filter = "info,h2=warn", format = "json" }
     "#;
@@ -106,7 +109,11 @@ fn every_value_can_be_set() {
             refresh_hint: seconds(60),
         },
         jwt: Jwt { issuer: Some("https://id.example.org".to_owned()), default_ttl: seconds(60), max_ttl: seconds(120) },
-        attest: Attest { max_executable_bytes: 1 << 20, parallel_hashes: 3 },
+        attest: Attest {
+            max_executable_bytes: 1 << 20,
+            parallel_hashes: 3,
+            docker: Docker { socket: Some("/run/d".into()) },
+        },
         audit: Audit { file: "/l".into(), max_bytes: 65_536, keep: 4 },
         log: Log { filter: "info,h2=warn".to_owned(), format: LogFormat::Json },
     };

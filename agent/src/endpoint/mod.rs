@@ -33,7 +33,6 @@ use accept::AcceptLoop;
 use gate::Gate;
 
 pub use connection::{Caller, OnIntrusion};
-pub use directory::DirectoryFault;
 pub use socket::{Listener, MAX_PATH, SocketError, SocketOptions};
 
 /// Largest header list of a request in bytes (RFC 9113, SETTINGS_MAX_HEADER_LIST_SIZE).

@@ -19,9 +19,9 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::UnixListener;
 
+use super::directory;
 use crate::peer;
-
-use super::directory::{self, DirectoryFault};
+use crate::trusted_path::Fault;
 
 /// Longest path of a socket in bytes: `sun_path` without the final zero (unix(7)).
 pub const MAX_PATH: usize = 107;
@@ -54,7 +54,7 @@ pub enum SocketError {
         /// On the way to the socket.
         path: PathBuf,
         /// What is wrong with it.
-        fault: DirectoryFault,
+        fault: Fault,
     },
     /// Something else has the name; it is not for the agent to remove.
     #[error("{path} exists and is not a socket of this user; remove it, or configure another path")]

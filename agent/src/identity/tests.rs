@@ -59,6 +59,7 @@ impl Agent {
             attestors: Attestors::new(
                 crate::attest::Limits { max_executable_bytes: 1, parallel_hashes: 1 },
                 Arc::new(HashBudget::new(HashLimits { burst: 1, per_second: 1 })),
+                crate::attest::Daemons::default(),
                 clock.clone(),
             ),
             registry: registry::publish(authority.entries()),

@@ -20,7 +20,7 @@ const RANKS: [&[&str]; 13] = [
     &["attest", "registry"],
     &["store"],
     &["admission"],
-    &["peer"],
+    &["peer", "trusted_path"],
 ];
 
 /// Rooms that every room may import, and that import none.

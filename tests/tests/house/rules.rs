@@ -11,8 +11,8 @@ const MAX_FUNCTION_LINES: usize = 60;
 /// Words that say nothing about a thing.
 const BANNED: [&str; 8] = ["util", "utils", "helper", "helpers", "manager", "handler", "handlers", "misc"];
 
-/// Names of other people's that hold such a word: nix::sys::signal.
-const GIVEN: [&str; 1] = ["SigHandler"];
+/// Names of other people's that hold such a word: nix::sys::signal, and two crates beside hyper.
+const GIVEN: [&str; 3] = ["SigHandler", "http_body_util", "hyper_util"];
 
 const UNSAFE_FILE: &str = "agent/src/peer/sys.rs";
 const NAMES_FILE: &str = "agent/src/telemetry/names.rs";

@@ -113,8 +113,7 @@ async fn a_directory_that_others_may_write_is_refused() {
     for (mode, below) in [(0o757, "agent.sock"), (0o1777, "agent.sock"), (0o777, "below/agent.sock")] {
         fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
         let error = Listener::bind(&options(&shared.join(below))).unwrap_err();
-        let expected =
-            matches!(&error, SocketError::Directory { path, fault: DirectoryFault::Writable } if *path == shared);
+        let expected = matches!(&error, SocketError::Directory { path, fault: Fault::Writable } if *path == shared);
         assert!(expected, "{mode:o} {below}: {error}");
     }
     fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
