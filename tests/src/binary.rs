@@ -22,6 +22,14 @@ pub fn workload_program() -> PathBuf {
     BUILT.get_or_init(|| build("countersign-tests", "workload", &[])).clone()
 }
 
+/// A suite of this package as a program, for a machine without cargo.
+pub fn suite_program(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    // Of the whole workspace, so that what `cargo test --workspace` has built is not built again.
+    cargo.args(["test", "--no-run", "--workspace", "--test", name]);
+    built_by(cargo, name)
+}
+
 /// `cargo test` builds the binaries of other packages only by chance; asking cargo makes
 /// sure that what runs is what the sources say. Those of this package it has built, and says
 /// where (cargo's book, environment variables).
@@ -30,16 +38,22 @@ fn build(package: &str, binary: &str, features: &[&str]) -> PathBuf {
         return built.into();
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--message-format=json", "--package", package, "--bin", binary]).args(features);
+    cargo.args(["build", "--package", package, "--bin", binary]).args(features);
+    built_by(cargo, binary)
+}
+
+/// Runs cargo, and has it say where it put the executable of `target`.
+fn built_by(mut cargo: Command, target: &str) -> PathBuf {
+    cargo.args(["--quiet", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
-    assert!(built.status.success(), "cannot build {binary}:\n{}", String::from_utf8_lossy(&built.stderr));
+    assert!(built.status.success(), "cannot build {target}:\n{}", String::from_utf8_lossy(&built.stderr));
     let messages = serde_json::Deserializer::from_slice(&built.stdout).into_iter::<serde_json::Value>();
     let executable = messages
         .filter_map(Result::ok)
-        .filter(|message| message["target"]["name"] == binary)
+        .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     executable.expect("cargo names the executable")
 }

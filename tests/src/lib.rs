@@ -11,7 +11,7 @@ mod wait;
 mod workload;
 
 pub use agent::{Agent, AgentSettings};
-pub use binary::{countersign, workload_program};
+pub use binary::{countersign, suite_program, weakened_countersign, workload_program};
 pub use cgroup::Cgroup;
 pub use clock::FakeClock;
 pub use disk::{Disk, own_mounts};

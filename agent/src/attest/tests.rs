@@ -211,7 +211,7 @@ async fn an_image_beyond_the_budget_of_its_user_is_not_hashed() {
     // A whole budget may be spent at once, and comes back in a century.
     let budget = Arc::new(HashBudget::new(HashLimits { burst: 1 << 16, per_second: 1 }));
     let limits = Limits { max_executable_bytes: 64 << 20, parallel_hashes: 1 };
-    let attestors = Attestors::new(limits, Arc::clone(&budget), Arc::new(At(LATER)));
+    let attestors = Attestors::new(limits, Arc::clone(&budget), Daemons::default(), Arc::new(At(LATER)));
     let told = attestors.attest(&first.peer(), everything).await.unwrap();
     assert_eq!(values(&told, SelectorKind::UnixSha256).len(), 1);
     let refused = attestors.attest(&second.peer(), everything).await.unwrap();

@@ -3,17 +3,16 @@
 //! From accept on only the pidfd names the process; a pid number is for people and for
 //! opening `/proc`, and is believed only while the pidfd says that the process lives.
 //!
-//! What older kernels lose:
+//! What older kernels lose (`docs/kernels.md` has every interface, and what was run):
 //!
-//! | kernel | answer | loss |
+//! | before | loss | instead |
 //! |---|---|---|
-//! | 6.13 | pid by `PIDFD_GET_INFO` | none |
-//! | 6.5 | pidfd by `SO_PEERPIDFD`, pid by `/proc/self/fdinfo` | none but microseconds |
-//! | 5.10 | pidfd by `pidfd_open` on the pid of `SO_PEERCRED` | a pid that is reused between connect and accept names its new process |
+//! | 6.13 | no `PIDFD_GET_INFO` | the pid by `/proc/self/fdinfo`: slower |
+//! | 6.5 | no `SO_PEERPIDFD` | `pidfd_open` on the pid of `SO_PEERCRED`: a pid that is given again between connect and accept names its new process |
 //!
 //! In the last row the credentials of the new process must still be those of the one that
-//! connected, and only a proof that the attested process answers on the connection closes
-//! what is left.
+//! connected, and nothing is given out until it proves that it is the one that asks, which it does
+//! not (`countersign`).
 
 mod countersign;
 mod evidence;
@@ -259,7 +258,8 @@ fn pidfd_open(pid: i32) -> Result<OwnedFd, PeerError> {
     use rustix::process::{Pid, PidfdFlags};
     let pid = Pid::from_raw(pid).ok_or(PeerError::OutsidePidNamespace)?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
-        Errno::SRCH => PeerError::Exited,
+        // Not a process's any more, or a thread's of another by now; which errno it is then has changed.
+        Errno::SRCH | Errno::INVAL | Errno::NOENT => PeerError::Exited,
         errno => PeerError::Socket(errno.into()),
     })
 }

@@ -95,6 +95,12 @@ async fn a_peer_that_was_held_before_it_exited_is_gone_for_the_older_kernels_too
 }
 
 #[test]
+fn a_pid_that_is_a_threads_by_now_is_no_peer_for_the_older_kernels() {
+    let thread = std::thread::spawn(|| pidfd(nix::unistd::gettid().as_raw(), Err(Errno::ENOPROTOOPT)));
+    assert_eq!(why(thread.join().unwrap()), "the process has exited");
+}
+
+#[test]
 fn the_kernels_refusals_are_told_apart() {
     for (answer, said) in [
         (Errno::ESRCH, "the process has exited"),

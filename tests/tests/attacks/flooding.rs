@@ -120,7 +120,7 @@ async fn d1_many_users_in_one_cgroup_are_one_cgroup() {
 }
 
 /// The requests of somebody who matches no entry are held for long: a backlog that stays.
-fn held() -> AgentSettings {
+fn held_long() -> AgentSettings {
     AgentSettings { hold: "30s", admission: "max_requests = 64", ..AgentSettings::default() }
 }
 
@@ -129,7 +129,7 @@ async fn d2_a_flood_of_requests_is_bounded_and_others_are_answered_before_its_ba
     if !root_or_skip("processes of other users") {
         return;
     }
-    let (agent, program) = agent(held()).await;
+    let (agent, program) = agent(held_long()).await;
     let mut flooder = Workload::start(&agent.workload_socket(), &spec(&program, ATTACKER));
     flooder.ask("flood-calls 400 FetchJWTSVID").await;
     let status = refused(&agent, "requests", 400 - 64 / 4).await;
@@ -147,7 +147,7 @@ async fn d2_works_without_the_protection() {
     if !root_or_skip("processes of other users") {
         return;
     }
-    let (agent, program) = agent(AgentSettings { without: &["admission"], ..held() }).await;
+    let (agent, program) = agent(AgentSettings { without: &["admission"], ..held_long() }).await;
     let mut flooder = Workload::start(&agent.workload_socket(), &spec(&program, ATTACKER));
     flooder.ask("flood-calls 400 FetchJWTSVID").await;
     refused(&agent, "requests", 400 - 64).await;

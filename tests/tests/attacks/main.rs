@@ -10,6 +10,7 @@ mod flooding;
 mod image;
 mod naming;
 mod posing;
+mod reuse;
 mod running;
 mod speaking;
 mod wearing;
@@ -64,6 +65,11 @@ async fn reason(agent: &Agent, pid: u32, outcome: &str) -> String {
 fn issued(agent: &Agent, id: &str) -> Vec<Value> {
     let id = format!("spiffe://example.org/{id}");
     agent.audit().into_iter().filter(|record| record["outcome"] == "issued" && record["spiffe_id"] == id).collect()
+}
+
+/// What an attacker read holds no answer to a request.
+fn got_nothing(got: &Answer) {
+    assert!(got.code() == "Closed" || got.0["messages"] == 0, "{got:?}");
 }
 
 /// No SVID of `id` was ever issued.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use countersign_tests::{Agent, AgentSettings, Answer, Workload, WorkloadSpec, root_or_skip, until};
 use nix::sys::signal::Signal;
 
-use super::{ATTACKER, VICTIM, entry, nothing_issued_to, path, program, reason, spec, uid};
+use super::{ATTACKER, VICTIM, entry, got_nothing, nothing_issued_to, path, program, reason, spec, uid};
 
 const NEEDED: &str = "processes of other users";
 
@@ -51,10 +51,6 @@ fn running(pid: u32, program: &Path) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|child| child.parse().ok());
     [pid].into_iter().chain(children).find(|pid| runs(*pid))
-}
-
-fn got_nothing(got: &Answer) {
-    assert!(got.code() == "Closed" || got.0["messages"] == 0, "{got:?}");
 }
 
 #[tokio::test]
