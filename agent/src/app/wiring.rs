@@ -17,7 +17,7 @@ use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::authority::embedded::{self, EmbeddedAuthority, SealingKey};
 use crate::drain::{self, Drain, DrainTrigger};
-use crate::endpoint::{self, Listener, OnIntrusion, Options, SocketOptions};
+use crate::endpoint::{self, EndpointError, Listener, OnIntrusion, Options, SocketOptions};
 use crate::health::{self, Notifier, ServiceHealth};
 use crate::identity::Identity;
 use crate::policy::Limits;
@@ -93,28 +93,9 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let operators = listen(settings.admin_socket, ADMIN_MODES)?;
     let options = options(settings.hold, settings.drain_limit);
     let serving = async {
-        let telling = async { tokio::join!(admission.tell_of_refusals(&drain), of_operators.tell_of_refusals(&drain)) };
         tokio::try_join!(
-            endpoint::serve(
-                workload,
-                workload_routes,
-                options.clone(),
-                Arc::clone(&admission),
-                drain.clone(),
-                told.clone()
-            ),
-            endpoint::serve(
-                operators,
-                admin_api::routes(admin),
-                options,
-                Arc::clone(&of_operators),
-                drain.clone(),
-                told
-            ),
-            async {
-                telling.await;
-                Ok(())
-            },
+            serve(workload, workload_routes, options.clone(), admission, drain.clone(), told.clone()),
+            serve(operators, admin_api::routes(admin), options, of_operators, drain.clone(), told),
         )
     };
 
@@ -128,6 +109,23 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
         () = tell_of_drain(&drain, &notifier, &health) => {}
     }
     Ok(())
+}
+
+/// Serves at one socket, and sees to it that whom it turned away is recorded.
+async fn serve(
+    listener: Listener,
+    routes: Routes,
+    options: Options,
+    admission: Arc<Admission>,
+    drain: Drain,
+    told: OnIntrusion,
+) -> Result<(), EndpointError> {
+    let telling = async {
+        admission.tell_of_refusals(&drain).await;
+        Ok(())
+    };
+    let serving = endpoint::serve(listener, routes, options, Arc::clone(&admission), drain.clone(), told);
+    tokio::try_join!(serving, telling).map(drop)
 }
 
 fn options(hold: Duration, drain_limit: Duration) -> Options {
