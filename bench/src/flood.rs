@@ -1,4 +1,7 @@
-//! What a flood of one user costs another: one client's warm fetch, quiet and flooded, in turn.
+//! What a flood of one user costs another: one client's warm fetch, in turn while all is quiet,
+//! while another agent is flooded, and while this one is. A flood of another agent takes the
+//! same share of the processors, which is the kernel's to give; what this agent adds to that, the
+//! last two tell.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -41,13 +44,28 @@ pub(crate) struct Flood {
 /// Latencies of the other user, in microseconds, over all rounds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    quiet_p50_us: Spread,
-    quiet_p99_us: Spread,
-    flooded_p50_us: Spread,
-    flooded_p99_us: Spread,
+    quiet: Latency,
+    /// Another agent is flooded.
+    elsewhere: Latency,
+    flooded: Latency,
     /// Flooded in parts of quiet, taken round by round.
-    ratio_p50: Spread,
-    ratio_p99: Spread,
+    of_quiet: Latency,
+    /// Flooded in parts of elsewhere, taken round by round.
+    of_elsewhere: Latency,
+}
+
+/// Two percentiles over all rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Latency {
+    p50: Spread,
+    p99: Spread,
+}
+
+/// One round.
+struct Round {
+    quiet: Measurement,
+    elsewhere: Measurement,
+    flooded: Measurement,
 }
 
 impl Flood {
@@ -75,25 +93,30 @@ async fn calls(socket: PathBuf, end: Instant) {
 /// # Errors
 /// A request of the quiet user failed, or this is not root.
 pub(crate) async fn measure(plan: &Plan) -> Result<Report, BenchError> {
-    let agent = Agent::start(AgentSettings::default()).await;
     let entry = |id: &str, uid: u32| {
         format!(
             "---\nid: {id}\nspiffe_id: spiffe://example.org/{id}\nselectors: [\"unix:uid:{uid}\"]\n\
              jwt: {{audiences: [{AUDIENCE}]}}\n"
         )
     };
-    agent.apply(&(entry("quiet", nix::unistd::geteuid().as_raw()) + &entry("flooder", FLOODER)));
+    let entries = entry("quiet", nix::unistd::geteuid().as_raw()) + &entry("flooder", FLOODER);
+    let (agent, other) = (Agent::start(AgentSettings::default()).await, Agent::start(AgentSettings::default()).await);
+    agent.apply(&entries);
+    other.apply(&entries);
     let program = readable_copy(agent.folder()).map_err(BenchError::system("copy this program for the flooder"))?;
+    let under_flood_of = |target: &Agent| {
+        let mut flood = start(&program, target, plan).map_err(BenchError::system("start the flood as another user"))?;
+        let measured = load(&agent, Call::Fetch, QUIET, plan);
+        // It may have ended by itself.
+        let _ = flood.kill();
+        let _ = flood.wait();
+        measured
+    };
     let mut rounds = Vec::new();
     for round in 0..plan.rounds {
         say(&format!("round {} of {}", round + 1, plan.rounds));
         let quiet = load(&agent, Call::Fetch, QUIET, plan)?;
-        let mut flood = start(&program, &agent, plan).map_err(BenchError::system("start the flood as another user"))?;
-        let flooded = load(&agent, Call::Fetch, QUIET, plan);
-        // It may have ended by itself.
-        let _ = flood.kill();
-        let _ = flood.wait();
-        rounds.push((quiet, flooded?));
+        rounds.push(Round { quiet, elsewhere: under_flood_of(&other)?, flooded: under_flood_of(&agent)? });
     }
     Report::of(&rounds).ok_or(BenchError::Nothing("the flood"))
 }
@@ -115,31 +138,36 @@ fn start(program: &Path, agent: &Agent, plan: &Plan) -> std::io::Result<Child> {
 }
 
 impl Report {
-    fn of(rounds: &[(Measurement, Measurement)]) -> Option<Self> {
-        let spread = |figure: fn(&(Measurement, Measurement)) -> f64| Spread::of(rounds.iter().map(figure));
+    fn of(rounds: &[Round]) -> Option<Self> {
+        let latency = |of: fn(&Round) -> Measurement| {
+            let p50 = Spread::of(rounds.iter().map(|round| of(round).p50_us))?;
+            Some(Latency { p50, p99: Spread::of(rounds.iter().map(|round| of(round).p99_us))? })
+        };
         Some(Self {
-            quiet_p50_us: spread(|(quiet, _)| quiet.p50_us)?,
-            quiet_p99_us: spread(|(quiet, _)| quiet.p99_us)?,
-            flooded_p50_us: spread(|(_, flooded)| flooded.p50_us)?,
-            flooded_p99_us: spread(|(_, flooded)| flooded.p99_us)?,
-            ratio_p50: spread(|(quiet, flooded)| flooded.p50_us / quiet.p50_us)?,
-            ratio_p99: spread(|(quiet, flooded)| flooded.p99_us / quiet.p99_us)?,
+            quiet: latency(|round| round.quiet)?,
+            elsewhere: latency(|round| round.elsewhere)?,
+            flooded: latency(|round| round.flooded)?,
+            of_quiet: latency(|round| round.flooded.relative_to(&round.quiet))?,
+            of_elsewhere: latency(|round| round.flooded.relative_to(&round.elsewhere))?,
         })
     }
 }
 
 /// The figures for people.
 pub(crate) fn table(report: &Report) -> String {
-    let line = |name: &str, Spread { median, min, max }: Spread, digits: usize| {
-        format!("{name:<15}{median:.digits$} ({min:.digits$}-{max:.digits$})")
+    let cell = |Spread { median, min, max }: Spread, digits: usize| {
+        format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
+    };
+    let line = |name: &str, Latency { p50, p99 }: Latency, digits: usize| {
+        format!("{name:<34}{:<22}{}", cell(p50, digits), cell(p99, digits))
     };
     let lines = [
-        line("quiet p50 us", report.quiet_p50_us, 0),
-        line("quiet p99 us", report.quiet_p99_us, 0),
-        line("flooded p50 us", report.flooded_p50_us, 0),
-        line("flooded p99 us", report.flooded_p99_us, 0),
-        line("ratio p50", report.ratio_p50, 2),
-        line("ratio p99", report.ratio_p99, 2),
+        format!("{:<34}{:<22}{}", "", "P50 US", "P99 US"),
+        line("quiet", report.quiet, 0),
+        line("another agent flooded", report.elsewhere, 0),
+        line("this agent flooded", report.flooded, 0),
+        line("ratio to quiet", report.of_quiet, 2),
+        line("ratio to another agent flooded", report.of_elsewhere, 2),
     ];
     lines.join("\n")
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | connections, requests in flight, streams | the number of each in [`Limits`], shared by the rule of `ledger` |
 //! | requests that are worked on at a time | a few for each processor; who is next, `turns` decides |
+//! | the work of refusing requests | who is refused is read slowly: `refusals` |
 //! | bytes hashed | `budget` |
 //! | memory of this room | one counter for each place that is held, one tally for 256 who were refused |
 //! | records of refusals | one for each of 256 keys in a minute, and one for all others |
@@ -25,12 +26,14 @@ mod turns;
 pub(crate) mod tests;
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use countersign_common::clock::Clock;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::audit::{Audit, Caller, Record};
 use crate::drain::Drain;
@@ -105,6 +108,8 @@ pub struct Place {
     key: Key,
     pid: i32,
     kind: Kind,
+    /// Until when its connection is not read.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 /// How many places of a kind are held.
@@ -155,7 +160,7 @@ impl Admission {
         if !taken {
             self.refuse(key, pid, kind);
         }
-        taken.then(|| Place { admission: Arc::clone(self), key: key.clone(), pid, kind })
+        taken.then(|| Place { admission: Arc::clone(self), key: key.clone(), pid, kind, rest: None })
     }
 
     /// Does `work` when it is the turn of `key`.
@@ -242,6 +247,20 @@ impl Place {
     /// Who holds it.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Ready when the connection that holds this place may be read: at once, unless requests of
+    /// its key are being refused.
+    pub fn poll_may_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.rest.is_none() && !Protection::Admission.is_out() {
+            let next = self.admission.lock().refusals.next_read(&self.key, Instant::now());
+            self.rest = next.map(|at| Box::pin(sleep_until(at)));
+        }
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(cx));
+            self.rest = None;
+        }
+        Poll::Ready(())
     }
 
     /// Makes a request's place a stream's; false if the key may have no more streams, and then

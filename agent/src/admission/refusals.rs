@@ -1,5 +1,8 @@
-//! What is told of refusals: the first of a key at once, then one summary an interval. Whoever
-//! floods the agent must not flood its audit record too. Pure accounting.
+//! What comes of refusals. Pure accounting.
+//!
+//! Told is the first of a key at once, then one summary an interval: whoever floods the agent
+//! must not flood its audit record too. And since a refusal costs the agent something as well,
+//! what a key sends is read slowly as long as its requests are refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +14,13 @@ use super::{Key, Kind};
 
 /// At most one record of a key in this time.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+
+/// For how long after a refused request its key is read slowly.
+const SLOW_FOR: Duration = Duration::from_secs(1);
+
+/// The time between two reads of all connections of a key that is read slowly. A read brings some
+/// eighty requests at most, so that refusing costs a small part of one processor.
+const SLOW_READS: Duration = Duration::from_millis(5);
 
 /// How many keys are told apart; the refusals of others are told together.
 const MAX_KEYS: usize = 256;
@@ -35,6 +45,10 @@ struct Tally {
     sum: u64,
     /// The last who was refused.
     last: (Key, i32),
+    /// When a request was refused last.
+    request_at: Option<Instant>,
+    /// When the next of its connections may be read.
+    next_read: Instant,
 }
 
 /// Something to be recorded.
@@ -57,7 +71,7 @@ impl Refusals {
         let is_told_apart = self.keys.contains_key(key) || self.keys.len() < MAX_KEYS;
         if is_told_apart && !self.keys.contains_key(key) {
             let mut first = Tally::of(key, pid, now);
-            first.count(key, pid, kind);
+            first.count(key, pid, kind, now);
             let news = first.tell(true, now);
             self.keys.insert(key.clone(), first);
             return Some(news);
@@ -67,8 +81,20 @@ impl Refusals {
         } else {
             self.others.get_or_insert_with(|| Tally::of(key, pid, now))
         };
-        tally.count(key, pid, kind);
+        tally.count(key, pid, kind, now);
         tally.is_due(now).then(|| tally.tell(is_told_apart, now))
+    }
+
+    /// When a connection of `key` may be read next, if not now. Each answer is one read: the
+    /// connections of a key are read one after another.
+    pub(super) fn next_read(&mut self, key: &Key, now: Instant) -> Option<Instant> {
+        let tally = self.keys.get_mut(key).or(self.others.as_mut())?;
+        if now.saturating_duration_since(tally.request_at?) >= SLOW_FOR {
+            return None;
+        }
+        let at = tally.next_read.max(now);
+        tally.next_read = at + SLOW_READS;
+        (at > now).then_some(at)
     }
 
     /// What is to be told of those who have been quiet since; forgets who has been quiet for an
@@ -99,10 +125,20 @@ impl Refusals {
 
 impl Tally {
     fn of(key: &Key, pid: i32, now: Instant) -> Self {
-        Self { told_at: now, untold: Counts::default(), sum: 0, last: (key.clone(), pid) }
+        Self {
+            told_at: now,
+            untold: Counts::default(),
+            sum: 0,
+            last: (key.clone(), pid),
+            request_at: None,
+            next_read: now,
+        }
     }
 
-    fn count(&mut self, key: &Key, pid: i32, kind: Kind) {
+    fn count(&mut self, key: &Key, pid: i32, kind: Kind, now: Instant) {
+        if kind == Kind::Request {
+            self.request_at = Some(now);
+        }
         self.untold.add(kind);
         self.sum += 1;
         self.last = (key.clone(), pid);
@@ -174,6 +210,18 @@ mod tests {
         assert!(sum.reason().starts_with("1001 requests refused: "), "{}", sum.reason());
         assert_eq!((refusals.total(Kind::Connection), refusals.total(Kind::Request)), (1, 1001));
         assert_eq!(refusals.by_key().find(|(key, _)| **key == flooder).unwrap().1, 1002);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_requests_are_refused_is_read_slowly_for_a_while() {
+        let (mut refusals, flooder, start) = (Refusals::default(), key(1, ""), Instant::now());
+        refusals.note(&flooder, 7, Kind::Connection, start);
+        assert_eq!(refusals.next_read(&flooder, start), None, "no request was refused");
+        refusals.note(&flooder, 7, Kind::Request, start);
+        let reads = [(); 3].map(|()| refusals.next_read(&flooder, start));
+        assert_eq!(reads, [None, Some(start + SLOW_READS), Some(start + 2 * SLOW_READS)]);
+        assert_eq!(refusals.next_read(&key(2, ""), start), None, "another one");
+        assert_eq!(refusals.next_read(&flooder, start + SLOW_FOR), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,6 +129,9 @@ impl Connection {
 
     /// Reads once and walks over what came. Ready with the number of bytes, 0 at the end.
     fn poll_walk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Who has sent nothing takes nobody's turn to be read.
+        ready!(self.io.poll_read_ready(cx))?;
+        ready!(self.place.poll_may_read(cx));
         let mut bytes = [0; READ_SIZE];
         let received = ready!(self.poll_receive(cx, &mut bytes))?;
         if let Some(sender) = received.sender.filter(|sender| *sender != self.caller.pid())

@@ -7,7 +7,7 @@ use std::process::Command;
 use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, root_or_skip, until};
 use serde_json::Value;
 
-use super::{ATTACKER, VICTIM, entry, program, spec, uid};
+use super::{ATTACKER, VICTIM, entry, program, spec, status, uid};
 
 /// The places for connections: the default of the configuration.
 const CONNECTIONS: u64 = 2048;
@@ -18,12 +18,6 @@ async fn agent(settings: AgentSettings) -> (Agent, PathBuf) {
     agent.apply(&entry("victim", &[uid(VICTIM)]));
     let program = program(&agent, "program");
     (agent, program)
-}
-
-fn status(agent: &Agent) -> Value {
-    let shown = agent.operator(&["status", "-o", "json"], "");
-    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    serde_json::from_slice(&shown.stdout).expect("JSON")
 }
 
 /// Waits until the flood has come to its end: so many of its places were refused.
@@ -187,10 +181,9 @@ async fn flood_of_executables(without: &'static [&'static str]) -> (Vec<String>,
     let mut flooders = Vec::new();
     for number in 0..8 {
         let large = super::program(&agent, &format!("large-{number}"));
-        let file = std::fs::OpenOptions::new().write(true).open(&large).expect("our file");
         // The rest of it is a hole: nothing on the disk, and all of it to be hashed.
-        file.set_len(160 << 20).expect("our file");
-        drop(file);
+        let lengthened = Command::new("truncate").args(["--size", "160M"]).arg(&large).status();
+        assert!(lengthened.expect("truncate runs").success());
         flooders.push(Workload::start(&agent.workload_socket(), &spec(&large, ATTACKER)));
     }
     for flooder in &mut flooders {

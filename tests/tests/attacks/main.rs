@@ -56,6 +56,13 @@ fn spec(program: &Path, uid: u32) -> WorkloadSpec {
     WorkloadSpec { uid: Some(uid), gid: Some(uid), program: Some(program.to_owned()), ..WorkloadSpec::default() }
 }
 
+/// What the agent says of itself and of who uses what.
+fn status(agent: &Agent) -> Value {
+    let shown = agent.operator(&["status", "-o", "json"], "");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    serde_json::from_slice(&shown.stdout).expect("JSON")
+}
+
 /// What was recorded about process `pid` with this outcome says why.
 async fn reason(agent: &Agent, pid: u32, outcome: &str) -> String {
     agent.audited(pid, outcome).await["reason"].as_str().unwrap_or_default().to_owned()
