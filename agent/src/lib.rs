@@ -41,4 +41,6 @@ pub mod drain;
 pub mod health;
 pub mod telemetry;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod weakened;

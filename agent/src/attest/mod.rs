@@ -39,6 +39,8 @@ mod image_rules;
 mod mounts;
 mod parent;
 mod process;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod slots;
 mod systemd;
 mod unit;

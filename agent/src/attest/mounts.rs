@@ -116,12 +116,12 @@ pub(super) fn unescaped(name: &[u8]) -> Vec<u8> {
 }
 
 /// Number of the device that is mounted by the mount with number `id`.
-fn device_of(mountinfo: &[u8], id: u64) -> Option<&[u8]> {
+pub(super) fn device_of(mountinfo: &[u8], id: u64) -> Option<&[u8]> {
     mounts(mountinfo).find(|mount| mount.id == id).map(|mount| mount.device)
 }
 
 /// Type of the file system on `device`.
-fn type_of<'a>(mountinfo: &'a [u8], device: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn type_of<'a>(mountinfo: &'a [u8], device: &[u8]) -> Option<&'a [u8]> {
     mounts(mountinfo).find(|mount| mount.device == device).map(|mount| mount.file_system)
 }
 

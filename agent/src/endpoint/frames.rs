@@ -80,6 +80,13 @@ impl FrameWalker {
         self.answers.drain(..)
     }
 
+    /// How many bytes were taken and are held back.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        let of_header = if let State::Header { seen, .. } = self.state { seen } else { 0 };
+        of_header + self.block.as_ref().map_or(0, |block| block.as_it_came().len())
+    }
+
     /// Takes the next bytes of the client and appends to `out` what the server may read.
     ///
     /// # Errors
@@ -107,10 +114,11 @@ impl FrameWalker {
 
     fn preface(&mut self, seen: usize, input: &[u8], out: &mut Vec<u8>) -> usize {
         let expected = PREFACE.get(seen..).unwrap_or_default();
-        let taken = expected.len().min(input.len());
-        let (bytes, expected) = (&input[..taken], &expected[..taken]);
-        out.extend_from_slice(bytes);
-        self.state = if bytes != expected {
+        let wrong = input.iter().zip(expected).position(|(byte, expected)| byte != expected);
+        // The first wrong byte is the last that passes, however the bytes are cut.
+        let taken = wrong.map_or(expected.len().min(input.len()), |at| at + 1);
+        out.extend_from_slice(&input[..taken]);
+        self.state = if wrong.is_some() {
             State::Failed(FrameError::Preface)
         } else if seen + taken == PREFACE.len() {
             NEXT_HEADER

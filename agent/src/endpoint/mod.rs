@@ -13,6 +13,8 @@ mod header_block;
 mod hpack;
 mod huffman;
 mod outgoing;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod socket;
 #[cfg(test)]
 mod test_encoder;

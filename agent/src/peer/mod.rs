@@ -23,6 +23,8 @@ mod namespaces;
 mod parent;
 mod proc_dir;
 mod proc_files;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod sender;
 mod sys;
 #[cfg(feature = "weakened")]

@@ -65,8 +65,15 @@ pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
     parse_filter(filter).map(drop)
 }
 
+/// The HTTP/2 library warns of each answer to a PING that is not its own, which every countersign is
+/// (`peer`): a line for each connection of any workload, with the number that was asked for. Who
+/// wants to see it can name the target.
+const NOT_OF_THE_COUNTERSIGN: &str = "h2::proto::ping_pong=error";
+
 fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+    // What stands later in a filter replaces what stands before it.
+    let whole = format!("{NOT_OF_THE_COUNTERSIGN},{filter}");
+    EnvFilter::try_new(whole).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }
 
 fn log<W>(filter: &str, format: Format, timestamps: bool, writer: W) -> Result<Dispatch, TelemetryError>

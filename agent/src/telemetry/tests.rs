@@ -38,6 +38,16 @@ fn text_is_level_target_message_fields() {
 }
 
 #[test]
+fn the_http_library_has_nothing_to_say_of_a_countersign_unless_it_is_asked() {
+    let warn = || tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
+    for quiet in ["", "info", "h2=debug", "trace"] {
+        assert_eq!(said(quiet, Format::Text, false, warn), "", "{quiet}");
+    }
+    assert_ne!(said("h2::proto::ping_pong=warn", Format::Text, false, warn), "");
+    assert_ne!(said("warn", Format::Text, false, || tracing::warn!(target: "h2::server", "else")), "");
+}
+
+#[test]
 fn json_is_one_object_per_event() {
     let said = said("info", Format::Json, false, || tracing::warn!(pid = 4, "refused\nhere"));
     let event: serde_json::Value = serde_json::from_str(&said).expect("JSON");

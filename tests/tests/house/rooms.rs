@@ -8,7 +8,7 @@ use super::source::Source;
 /// The rooms of the agent, from the top. A room imports rooms of rows below its own, never one of
 /// the same row.
 const RANKS: [&[&str]; 13] = [
-    &["main"],
+    &["main", "fuzzing"],
     &["cli"],
     &["app"],
     &["config"],

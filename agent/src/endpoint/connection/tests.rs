@@ -74,7 +74,7 @@ async fn broken_framing_ends_the_connection_after_the_bytes_that_show_it() {
     let mut arrived = Vec::new();
     let error = server.read_to_end(&mut arrived).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    assert_eq!(arrived, b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(arrived, b"G", "the first wrong byte is the last that passes");
     assert_eq!(server.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::InvalidData, "it stays ended");
     server.write_all(b"GOAWAY").await.unwrap();
 }

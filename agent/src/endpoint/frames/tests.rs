@@ -162,9 +162,12 @@ fn header_blocks_wait_for_their_end_and_nothing_else_waits() {
 }
 
 #[test]
-fn another_preface_ends_the_walk() {
-    let (out, end) = walk([&b"GET / HTTP/1.1\r\n\r\n"[..]]);
-    assert_eq!((out.as_slice(), end), (&b"GET / HTTP/1.1\r\n\r\n"[..], Err(FrameError::Preface)));
+fn another_preface_ends_the_walk_at_its_first_wrong_byte() {
+    for (other, passed) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], 1), (b"PRI * HTTP/1.1\r\n\r\n", 12)] {
+        for pieces in [vec![other], other.chunks(1).collect()] {
+            assert_eq!(walk(pieces), (other[..passed].to_vec(), Err(FrameError::Preface)));
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! A trust bundle.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| countersign_agent::fuzzing::bundle(bytes));

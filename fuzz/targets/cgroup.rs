@@ -1,0 +1,5 @@
+//! `/proc/PID/cgroup`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| countersign_agent::fuzzing::cgroup(bytes));

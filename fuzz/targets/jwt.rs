@@ -1,0 +1,5 @@
+//! A JWT-SVID.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| countersign_agent::fuzzing::jwt(bytes));

@@ -1,0 +1,5 @@
+//! `/proc/PID/mountinfo`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| countersign_agent::fuzzing::mountinfo(bytes));

@@ -1,0 +1,5 @@
+//! A selector.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| countersign_agent::fuzzing::selector(bytes));
