@@ -26,7 +26,8 @@
 //!   answers to the agent's own questions are `honest`, none (`mute`) or in this process's name
 //!   (`posing`); becomes PROGRAM
 //! - `flood-connections COUNT KIND`: opens connections and keeps them: `silent`, or with `half` a frame
-//! - `flood-calls COUNT METHOD`: sends so many calls, a hundred on a connection, and reads no answer
+//! - `flood-calls COUNT METHOD`: sends so many calls, a hundred on a connection, and reads no answer but
+//!   the agent's first question
 //! - `exec-over PROGRAM`: becomes another program, which goes on with the connection, and says so
 //! - `hand-over PROGRAM`: starts another process, which goes on with the connection and with
 //!   this one's input and output, and says so; ends itself
@@ -41,7 +42,7 @@ use std::process::{Command, Stdio};
 
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use countersign_common::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509svidRequest};
-use countersign_tests::{HEADERS, Manners, RawConnection, preface};
+use countersign_tests::{HEADERS, Manners, PING, RawConnection, preface};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use prost::Message;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -244,6 +245,10 @@ fn calls(count: usize, method: &str) -> Vec<RawConnection> {
         if let Some(connection) = opened.last_mut() {
             let _ = connection.call(method, if method == "FetchJWTSVID" { &request } else { &[] });
         }
+    }
+    // Whose calls were not all turned away has to prove that it asks, or it takes no stream at all.
+    if let Some(first) = opened.first_mut() {
+        while first.next_frame().is_ok_and(|(kind, ..)| kind != PING) {}
     }
     say(json!({"code": "Ok", "connections": opened.len()}));
     opened
