@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::admission::HashLimits;
 use crate::peer::Evidence;
-use crate::peer::children::{Child, copy_program, is_root};
+use crate::peer::children::{Child, copy_program, is_root, waits};
 
 const CHEAP: [SelectorKind; 4] =
     [SelectorKind::UnixUid, SelectorKind::UnixGid, SelectorKind::UnixSupplementaryGid, SelectorKind::CgroupPath];
@@ -37,8 +37,11 @@ fn plenty() -> Arc<HashBudget> {
     Arc::new(HashBudget::new(HashLimits { burst: 1 << 40, per_second: 1 << 40 }))
 }
 
+/// More bytes than any program here has, the tests themselves included.
+const ENOUGH: u64 = 1 << 30;
+
 fn attestors() -> Attestors {
-    attestors_with(64 << 20, LATER)
+    attestors_with(ENOUGH, LATER)
 }
 
 fn attestors_with(max_executable_bytes: u64, now: u64) -> Attestors {
@@ -194,7 +197,7 @@ async fn two_users_hash_one_file_once() {
 }
 
 async fn both_hash_once(one: &Arc<Peer>, two: &Arc<Peer>) {
-    let limits = Limits { max_executable_bytes: 64 << 20, parallel_hashes: 2 };
+    let limits = Limits { max_executable_bytes: ENOUGH, parallel_hashes: 2 };
     let attestors = Attestors::new(limits, plenty(), Daemons::default(), Arc::new(At(LATER)));
     let (one, two) = tokio::join!(attestors.attest(one, everything), attestors.attest(two, everything));
     let (one, two) = (one.unwrap(), two.unwrap());
@@ -210,7 +213,7 @@ async fn an_image_beyond_the_budget_of_its_user_is_not_hashed() {
     let (first, second) = (Child::run(&one.path), Child::run(&two.path));
     // A whole budget may be spent at once, and comes back in a century.
     let budget = Arc::new(HashBudget::new(HashLimits { burst: 1 << 16, per_second: 1 }));
-    let limits = Limits { max_executable_bytes: 64 << 20, parallel_hashes: 1 };
+    let limits = Limits { max_executable_bytes: ENOUGH, parallel_hashes: 1 };
     let attestors = Attestors::new(limits, Arc::clone(&budget), Daemons::default(), Arc::new(At(LATER)));
     let told = attestors.attest(&first.peer(), everything).await.unwrap();
     assert_eq!(values(&told, SelectorKind::UnixSha256).len(), 1);
@@ -229,7 +232,7 @@ async fn a_file_changed_a_moment_ago_is_hashed_for_each_caller() {
     let changed = child.peer().evidence().unwrap().executable().identity().ctime_ns / 1_000_000_000;
     let changed = u64::try_from(changed).unwrap();
     for (now, hashes) in [(changed, 2), (changed + 2, 2), (changed + 3, 1), (0, 2)] {
-        let attestors = attestors_with(64 << 20, now);
+        let attestors = attestors_with(ENOUGH, now);
         attestors.attest(&child.peer(), everything).await.unwrap();
         attestors.attest(&child.peer(), everything).await.unwrap();
         assert_eq!(attestors.hashes_taken(), hashes, "{} seconds after the change", now.wrapping_sub(changed));
@@ -242,7 +245,7 @@ async fn a_caller_that_gives_up_leaves_the_slot_to_the_next() {
     let child = Child::run(&program.path);
     let peer = child.peer();
     for now in [LATER, 0] {
-        let attestors = attestors_with(64 << 20, now);
+        let attestors = attestors_with(ENOUGH, now);
         for polls in 1..8 {
             let mut caller = Box::pin(attestors.attest(&peer, everything));
             for _ in 0..polls {

@@ -44,6 +44,12 @@ impl Peer {
     }
 }
 
+/// Whether a process waits for time or input (proc(5), `wchan`), and so is through with exec.
+pub(crate) fn waits(pid: i32) -> bool {
+    let waits_in = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    waits_in.contains("sleep") || waits_in.contains("pipe")
+}
+
 /// A child that does one step for each line that it is told, and says when it is done. Ended
 /// and reaped when dropped.
 pub(crate) struct Child {
@@ -91,9 +97,7 @@ impl Child {
     /// Whether it runs `image` and waits there for time or input: until then it may still be on
     /// its way through exec, which no process is that has connected.
     pub(crate) fn waits_in(&self, image: &Path) -> bool {
-        let runs = std::fs::read_link(self.proc("exe")).is_ok_and(|exe| exe == image);
-        let waits_in = std::fs::read_to_string(self.proc("wchan")).unwrap_or_default();
-        runs && (waits_in.contains("sleep") || waits_in.contains("pipe"))
+        std::fs::read_link(self.proc("exe")).is_ok_and(|exe| exe == image) && waits(self.pid())
     }
 
     /// Tells it to do its next step.

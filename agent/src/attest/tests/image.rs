@@ -172,7 +172,8 @@ async fn a_process_is_told_as_its_parents_child() {
     let mut pid = None;
     parent.until(|| {
         pid = std::fs::read_to_string(&children).unwrap().trim().parse().ok();
-        pid.is_some_and(|pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != program.path))
+        let runs = |pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != program.path);
+        pid.is_some_and(|pid: i32| runs(pid) && waits(pid))
     });
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let all = |_: &BTreeSet<Selector>, _: &BTreeSet<SelectorKind>| SelectorKind::ALL.into();
