@@ -30,7 +30,7 @@ async fn attest(peer: &Arc<Peer>) -> Attestation {
 fn run_as(program: &Program, uid: u32) -> (Child, Arc<Peer>) {
     std::fs::set_permissions(program.directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let child = Child::start(Command::new(&program.path).arg("600").uid(uid).gid(uid));
-    child.until(|| std::fs::read_link(child.proc("exe")).is_ok_and(|exe| exe == program.path));
+    child.until(|| child.waits_in(&program.path));
     let peer = Peer::of_process(child.pid(), uid, uid);
     (child, peer)
 }
@@ -192,7 +192,7 @@ async fn privileges_are_told_and_those_of_a_namespace_of_ones_own_are_not() {
     let machines = std::fs::canonicalize("/bin/sleep").unwrap();
     let run = |under: &str| {
         let child = Child::start(Command::new("sh").args(["-c", &format!("exec {under} {} 600", machines.display())]));
-        child.until(|| std::fs::read_link(child.proc("exe")).is_ok_and(|exe| exe == machines));
+        child.until(|| child.waits_in(&machines));
         child
     };
     let few = run("setpriv --no-new-privs --bounding-set=-all,+chown --inh-caps=-all");
