@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::PLAN;
 
 /// What the suites and `tests/kernels/init` call beside the programs under test.
-const TOOLS: [&str; 7] = ["env", "mount", "setpriv", "sh", "sleep", "uname", "unshare"];
+const TOOLS: [&str; 9] = ["cat", "chmod", "env", "mount", "setpriv", "sh", "sleep", "uname", "unshare"];
 
 /// The places that something is mounted on.
 const DIRECTORIES: [&str; 6] = ["proc", "sys", "dev", "tmp", "bin", "suites"];
