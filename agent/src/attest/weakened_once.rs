@@ -12,10 +12,12 @@ pub(super) struct First(Mutex<Vec<Arc<Evidence>>>);
 impl First {
     /// The evidence about `peer`: new each time, or only once where nobody looks for changes.
     pub(super) fn of(&self, peer: &Arc<Peer>) -> Result<Arc<Evidence>, PeerError> {
+        if !Protection::Change.is_out() {
+            return Ok(Arc::new(peer.evidence()?));
+        }
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = first.iter().filter(|evidence| Arc::ptr_eq(evidence.fingerprint().peer(), peer));
-        if let (Some(evidence), true) = (known.next(), Protection::Change.is_out()) {
-            return Ok(Arc::clone(evidence));
+        if let Some(known) = first.iter().find(|evidence| Arc::ptr_eq(evidence.fingerprint().peer(), peer)) {
+            return Ok(Arc::clone(known));
         }
         let evidence = Arc::new(peer.evidence()?);
         first.push(Arc::clone(&evidence));
