@@ -31,6 +31,7 @@ pub(crate) enum Call {
 }
 
 /// One client: a connection, and what it calls on it.
+#[derive(Clone)]
 pub(crate) enum Client {
     Floor(HealthClient<Channel>),
     Fetch { stub: SpiffeWorkloadApiClient<Channel>, token: Option<String> },

@@ -1,4 +1,5 @@
-//! The load process: clients in a closed loop for a given time.
+//! The load process: clients that call for a given time, each as soon as it was answered or at a
+//! steady rate.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -41,6 +42,10 @@ pub(crate) struct Load {
     /// Clients at once, each with a connection of its own.
     #[arg(long)]
     pub(crate) clients: u32,
+    /// A call of each client is due every so many microseconds; without, as soon as the one before
+    /// was answered.
+    #[arg(long)]
+    pub(crate) every: Option<u64>,
     /// How long calls are made before they count, in milliseconds.
     #[arg(long)]
     pub(crate) warm_up: u64,
@@ -84,11 +89,22 @@ impl Load {
         Ok(serde_json::to_string(&measurement)?)
     }
 
-    /// Calls until the time is up. Gives back how long each call took that began in its time.
+    /// Calls until the time is up. Gives back how long each call took that began in its time; one
+    /// for which the client came late, since it still waited for the one before, began when it was
+    /// due.
     async fn calls(self, mut client: Client, window: Window) -> Result<Vec<Duration>, BenchError> {
         let mut latencies = Vec::new();
+        let mut due = Instant::now();
         loop {
-            let begin = Instant::now();
+            let begin = if let Some(every) = self.every {
+                due += Duration::from_micros(every);
+                let is_late = due < Instant::now();
+                sleep_until(due.into()).await;
+                // The timer is right to a millisecond only.
+                if is_late { due } else { Instant::now() }
+            } else {
+                Instant::now()
+            };
             if begin >= window.end {
                 return Ok(latencies);
             }

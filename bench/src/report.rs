@@ -35,6 +35,9 @@ pub(crate) struct Scenario {
     pub(crate) clients: u32,
     /// How they use their connections.
     pub(crate) connection: Connection,
+    /// Microseconds between two calls of one client; none in a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) every_us: Option<u64>,
 }
 
 /// One scenario in one round.
@@ -116,7 +119,7 @@ mod tests {
         // A machine that is twice as slow in the second round says the same about the ratio.
         let round = |floor, fetch| Round { floor: at(floor), fetch: at(fetch), unproven: at(2.0 * fetch) };
         let rounds = [round(100.0, 50.0), round(50.0, 25.0)];
-        let scenario = Scenario { clients: 1, connection: Connection::Warm };
+        let scenario = Scenario { clients: 1, connection: Connection::Warm, every_us: None };
         let found = Findings::of(scenario, &rounds).unwrap();
         assert_eq!(found.ratio.rate, Spread { median: 0.5, min: 0.5, max: 0.5 });
         assert_eq!(found.proof.rate, Spread { median: 0.5, min: 0.5, max: 0.5 });

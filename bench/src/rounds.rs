@@ -17,10 +17,10 @@ use crate::report::{Findings, Report, Round, Scenario};
 
 /// What is measured, in this order in each round.
 const SCENARIOS: [Scenario; 4] = [
-    Scenario { clients: 1, connection: Connection::Warm },
-    Scenario { clients: 8, connection: Connection::Warm },
-    Scenario { clients: 64, connection: Connection::Warm },
-    Scenario { clients: 1, connection: Connection::New },
+    Scenario { clients: 1, connection: Connection::Warm, every_us: None },
+    Scenario { clients: 8, connection: Connection::Warm, every_us: None },
+    Scenario { clients: 64, connection: Connection::Warm, every_us: None },
+    Scenario { clients: 1, connection: Connection::New, every_us: None },
 ];
 
 /// How often and how long.
@@ -118,6 +118,7 @@ pub(crate) fn load(agent: &Agent, call: Call, scenario: Scenario, plan: &Plan) -
         .args(["--agent", &agent.pid().to_string()])
         .args(["--call", &name(call), "--connection", &name(scenario.connection)])
         .args(["--clients", &scenario.clients.to_string()])
+        .args(scenario.every_us.map(|every| format!("--every={every}")))
         .args(["--warm-up", &plan.warm_up_ms.to_string(), "--measured", &plan.measured_ms.to_string()])
         .stdin(Stdio::null())
         .output()
@@ -129,7 +130,7 @@ pub(crate) fn load(agent: &Agent, call: Call, scenario: Scenario, plan: &Plan) -
 }
 
 /// As the command line spells it.
-fn name(value: impl ValueEnum) -> String {
+pub(crate) fn name(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

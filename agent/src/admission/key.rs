@@ -43,7 +43,7 @@ impl Key {
     }
 
     /// Of a process whose cgroup was not looked at.
-    pub(super) fn of_user(uid: u32) -> Self {
+    pub fn of_user(uid: u32) -> Self {
         Self { uid, cgroup: None }
     }
 

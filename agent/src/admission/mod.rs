@@ -7,6 +7,7 @@
 //! |---|---|
 //! | connections, requests in flight, streams | the number of each in [`Limits`], shared by the rule of `ledger` |
 //! | requests that are worked on at a time | a few for each processor; who is next, `turns` decides |
+//! | the processors' time, while several ask | a part for each: `pace` |
 //! | the work of refusing requests | who is refused is read slowly: `refusals` |
 //! | bytes hashed | `budget` |
 //! | memory of this room | one counter for each place that is held, one tally for 256 who were refused |
@@ -19,6 +20,7 @@
 mod budget;
 mod key;
 mod ledger;
+mod pace;
 mod refusals;
 mod turns;
 
@@ -39,6 +41,7 @@ use crate::audit::{Audit, Caller, Record};
 use crate::drain::Drain;
 use crate::weakened::Protection;
 use ledger::Ledger;
+use pace::Pace;
 use refusals::{News, Refusals};
 use turns::Turns;
 
@@ -48,6 +51,9 @@ pub use key::Key;
 /// How many requests are worked on at a time for each processor: one, and one that waits for
 /// the audit record or the user database meanwhile.
 const TURNS_PER_PROCESSOR: usize = 2;
+
+/// How long a connection that may not be read sleeps at most before its task is woken.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// How often it is looked for refusals that were not told yet.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -99,6 +105,7 @@ pub struct Admission {
 #[derive(Debug)]
 struct State {
     ledgers: [Ledger; 3],
+    pace: Pace,
     refusals: Refusals,
 }
 
@@ -108,8 +115,14 @@ pub struct Place {
     key: Key,
     pid: i32,
     kind: Kind,
-    /// Until when its connection is not read.
-    rest: Option<Pin<Box<Sleep>>>,
+    /// Its connection is not read for a while.
+    rest: Option<Rest>,
+}
+
+/// The time for which a connection is not read.
+struct Rest {
+    nap: Pin<Box<Sleep>>,
+    until: Instant,
 }
 
 /// How many places of a kind are held.
@@ -139,7 +152,7 @@ impl Admission {
     pub fn new(limits: Limits, audit: Arc<Audit>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let ledgers = [limits.connections, limits.requests, limits.streams].map(Ledger::new);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let state = Mutex::new(State { ledgers, refusals: Refusals::default() });
+        let state = Mutex::new(State { ledgers, pace: Pace::new(processors), refusals: Refusals::default() });
         Arc::new(Self { state, turns: Arc::new(Turns::new(TURNS_PER_PROCESSOR * processors)), audit, clock })
     }
 
@@ -153,6 +166,11 @@ impl Admission {
         has_room
     }
 
+    /// When a connection of this user may be taken up, if not now.
+    pub fn connects(&self, uid: u32) -> Option<Instant> {
+        if Protection::Admission.is_out() { None } else { self.lock().pace.connect(uid, Instant::now()) }
+    }
+
     /// A place for process `pid` of `key`; none if others need it more. A refusal is counted, and
     /// recorded as often as a flood allows.
     pub fn place(self: &Arc<Self>, kind: Kind, key: &Key, pid: i32) -> Option<Place> {
@@ -163,12 +181,18 @@ impl Admission {
         taken.then(|| Place { admission: Arc::clone(self), key: key.clone(), pid, kind, rest: None })
     }
 
-    /// Does `work` when it is the turn of `key`.
+    /// Does `work` when it is the turn of `key`, and when what it has taken has been paid for.
     pub async fn in_turn<T>(&self, key: &Key, work: impl Future<Output = T>) -> T {
         if Protection::Admission.is_out() {
             return work.await;
         }
-        self.turns.work(key, work).await
+        let begins = self.lock().pace.ask(key, Instant::now());
+        if let Some(begins) = begins {
+            sleep_until(begins).await;
+        }
+        let (took, done) = self.turns.work(key, work).await;
+        self.lock().pace.worked(key, took, Instant::now());
+        done
     }
 
     /// Records the refusals that nothing was told of yet, until a drain is requested; then the rest.
@@ -250,15 +274,22 @@ impl Place {
     }
 
     /// Ready when the connection that holds this place may be read: at once, unless requests of
-    /// its key are being refused.
+    /// its key are being refused. While it may not, the task is woken every now and then, so that
+    /// it can look whether anybody is still there.
     pub fn poll_may_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.rest.is_none() && !Protection::Admission.is_out() {
-            let next = self.admission.lock().refusals.next_read(&self.key, Instant::now());
-            self.rest = next.map(|at| Box::pin(sleep_until(at)));
+            let now = Instant::now();
+            let next = self.admission.lock().refusals.next_read(&self.key, now);
+            self.rest = next.map(|until| Rest { nap: Box::pin(sleep_until(until.min(now + LONGEST_NAP))), until });
         }
-        if let Some(rest) = &mut self.rest {
-            ready!(rest.as_mut().poll(cx));
-            self.rest = None;
+        while let Some(Rest { nap, until }) = &mut self.rest {
+            ready!(nap.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= *until {
+                self.rest = None;
+            } else {
+                nap.as_mut().reset((*until).min(now + LONGEST_NAP));
+            }
         }
         Poll::Ready(())
     }

@@ -20,7 +20,7 @@ const SLOW_FOR: Duration = Duration::from_secs(1);
 
 /// The time between two reads of all connections of a key that is read slowly. A read brings some
 /// eighty requests at most, so that refusing costs a small part of one processor.
-const SLOW_READS: Duration = Duration::from_millis(5);
+const SLOW_READS: Duration = Duration::from_millis(20);
 
 /// How many keys are told apart; the refusals of others are told together.
 const MAX_KEYS: usize = 256;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Key;
 use super::key::Group;
@@ -57,16 +57,17 @@ impl Turns {
     }
 
     /// Does `work` when it is the turn of `key`, which lasts until the work is done or has taken
-    /// [`TURN_LIMIT`].
-    pub(super) async fn work<T>(self: &Arc<Self>, key: &Key, work: impl Future<Output = T>) -> T {
+    /// [`TURN_LIMIT`]. Gives back how long that was, and what was done.
+    pub(super) async fn work<T>(self: &Arc<Self>, key: &Key, work: impl Future<Output = T>) -> (Duration, T) {
         let turn = self.turn(key).await;
+        let began = Instant::now();
         tokio::pin!(work);
         tokio::select! {
             biased;
-            done = &mut work => return done,
+            done = &mut work => return (began.elapsed().min(TURN_LIMIT), done),
             () = sleep(TURN_LIMIT) => drop(turn),
         }
-        work.await
+        (TURN_LIMIT, work.await)
     }
 
     async fn turn(self: &Arc<Self>, key: &Key) -> Option<Turn> {
@@ -201,7 +202,7 @@ mod tests {
         for (uid, number) in (0..50).map(|number| (1, number)).chain([(2, 0)]) {
             let (turns, ended) = (Arc::clone(&turns), ended.clone());
             tokio::spawn(async move {
-                turns.work(&key(uid, ""), async { ended.send((uid, number)) }).await.unwrap();
+                turns.work(&key(uid, ""), async { ended.send((uid, number)) }).await.1.unwrap();
             });
             tokio::task::yield_now().await;
         }

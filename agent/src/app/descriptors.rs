@@ -13,8 +13,8 @@ const PER_CONNECTION: usize = 2;
 /// Of a request that is worked on: the image of its process, and a file that is being read.
 const PER_REQUEST: usize = 2;
 /// What the agent has open for itself: sockets, database, audit file, operators, the runtime,
-/// the user database; and some.
-const OWN: usize = 256;
+/// the user database, refused connections that are not closed yet; and some.
+const OWN: usize = 384;
 
 /// Raises the soft limit of open files to the hard one, and gives it back. The soft limit is low
 /// for the sake of old programs that use select(2), and not meant for an agent.

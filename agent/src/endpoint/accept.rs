@@ -1,10 +1,11 @@
 //! The accept loop: takes connections, identifies who is at the other end, and hands both on.
 //!
-//! One connection goes through four gates, cheapest first: `accept` itself, whether its user may
-//! have one more, the identity of the peer as of `connect`, and a place for this user in this
-//! cgroup. Whoever does not pass is closed at once: it must not stand in the queue of the
-//! socket, which the kernel bounds for all together. The countersign belongs to the connection,
-//! when the first bytes are walked.
+//! One connection goes through five gates, cheapest first: `accept` itself, whether its user may
+//! have one more, whether it may have it now, the identity of the peer as of `connect`, and a
+//! place for this user in this cgroup. Who has to wait for its turn, or for the end of a refused
+//! connection, does so outside of the loop and within a bound: it must not stand in the queue of
+//! the socket, which the kernel bounds for all together. The countersign belongs to the
+//! connection, when the first bytes are walked.
 //!
 //! The loop never spins. Whatever `accept` says, it is asked again only after a wait, or
 //! never. A kernel that is out of descriptors is the usual case, and any local user can
@@ -16,14 +17,14 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, OnIntrusion};
 use super::socket::Listener;
 use crate::admission::{Admission, Key, Kind};
 use crate::drain::Drain;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerError};
 
 /// First wait after a failed accept; doubled up to [`LONGEST_PAUSE`] while it keeps failing.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -31,6 +32,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Whoever can connect can bring a warning about, so each is written at most this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a refused connection stays open, for its client to wait.
+const LINGER: Duration = Duration::from_millis(250);
+/// How many refused connections are open at once; the next ones are closed at once.
+pub(crate) const LINGERING: usize = 128;
 
 /// Where connections come from: a listening socket, or a script in tests.
 pub(super) trait Incoming {
@@ -56,6 +62,8 @@ pub(super) struct AcceptLoop {
     pub(super) stop: Drain,
     /// Hears of those that are ended for who speaks on them.
     pub(super) on_intrusion: OnIntrusion,
+    /// Room for those who were refused and not yet closed.
+    pub(super) lingering: Arc<Semaphore>,
     /// Takes what was accepted; bounded.
     pub(super) accepted: mpsc::Sender<io::Result<Connection>>,
 }
@@ -70,11 +78,11 @@ impl AcceptLoop {
         let drain = self.drain.clone();
         tokio::select! {
             () = drain.requested() => Ok(()),
-            result = self.accept_all(&mut incoming) => result,
+            result = Arc::new(self).accept_all(&mut incoming) => result,
         }
     }
 
-    async fn accept_all(&self, incoming: &mut impl Incoming) -> io::Result<()> {
+    async fn accept_all(self: Arc<Self>, incoming: &mut impl Incoming) -> io::Result<()> {
         let mut failing = Warning::default();
         loop {
             let stream = accept_one(incoming, &mut failing).await?;
@@ -86,23 +94,68 @@ impl AcceptLoop {
     }
 
     /// Who has its share of connections, or cannot be named, gets none, and is not told why.
-    fn admitted(&self, stream: UnixStream) -> Option<Connection> {
+    fn admitted(self: &Arc<Self>, stream: UnixStream) -> Option<Connection> {
         let connected = stream.peer_cred().ok()?;
-        if !self.admission.may_come(connected.uid(), connected.pid().unwrap_or_default()) {
-            return None;
+        let (uid, pid) = (connected.uid(), connected.pid().unwrap_or_default());
+        if !self.admission.may_come(uid, pid) {
+            return self.refused(stream);
         }
-        match Peer::of(&stream).and_then(|peer| Ok((Key::of(&peer)?, peer))) {
-            Ok((key, peer)) => {
-                let place = self.admission.place(Kind::Connection, &key, peer.pid())?;
-                let (stop, on_intrusion) = (self.stop.clone(), Arc::clone(&self.on_intrusion));
-                Some(Connection::new(stream, Arc::new(peer), place, self.preface_limit, stop, on_intrusion))
+        let Some(begins) = self.admission.connects(uid) else {
+            let peer = identified(&stream)?;
+            return self.placed(stream, peer);
+        };
+        // Who waits holds a place as well, so there is a bound to how many do.
+        let Some(waiting) = self.admission.place(Kind::Connection, &Key::of_user(uid), pid) else {
+            return self.refused(stream);
+        };
+        let peer = identified(&stream)?;
+        let (this, drain) = (Arc::clone(self), self.drain.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = drain.requested() => return,
+                () = sleep_until(begins) => drop(waiting),
             }
-            Err(error) => {
-                tracing::debug!(%error, "connection refused: its peer cannot be identified");
-                None
+            if let Some(connection) = this.placed(stream, peer) {
+                // Nobody takes it any more when the agent stops.
+                let _ = this.accepted.send(Ok(connection)).await;
             }
-        }
+        });
+        None
     }
+
+    fn placed(&self, stream: UnixStream, peer: Peer) -> Option<Connection> {
+        let key = named(Key::of(&peer))?;
+        let Some(place) = self.admission.place(Kind::Connection, &key, peer.pid()) else {
+            return self.refused(stream);
+        };
+        let (stop, on_intrusion) = (self.stop.clone(), Arc::clone(&self.on_intrusion));
+        Some(Connection::new(stream, Arc::new(peer), place, self.preface_limit, stop, on_intrusion))
+    }
+
+    /// Closes the connection a moment later, so that who connects again and again waits for the
+    /// answer; at once if too many wait already.
+    fn refused<T>(&self, stream: UnixStream) -> Option<T> {
+        if let Ok(lingers) = Arc::clone(&self.lingering).try_acquire_owned() {
+            let drain = self.drain.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = drain.requested() => {}
+                    () = sleep(LINGER) => {}
+                }
+                drop((stream, lingers));
+            });
+        }
+        None
+    }
+}
+
+/// The peer as of `connect`, held from now on.
+fn identified(stream: &UnixStream) -> Option<Peer> {
+    named(Peer::of(stream))
+}
+
+fn named<T>(found: Result<T, PeerError>) -> Option<T> {
+    found.inspect_err(|error| tracing::debug!(%error, "connection refused: its peer cannot be identified")).ok()
 }
 
 /// Accepts one connection, waiting as long as the kernel lacks the means.

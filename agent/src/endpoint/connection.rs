@@ -1,11 +1,13 @@
 //! One connection of a workload: its bytes, who sent them, and its place under the cap.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
@@ -131,7 +133,11 @@ impl Connection {
     fn poll_walk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // Who has sent nothing takes nobody's turn to be read.
         ready!(self.io.poll_read_ready(cx))?;
-        ready!(self.place.poll_may_read(cx));
+        if self.place.poll_may_read(cx).is_pending() {
+            // Who has gone away holds no place until its turn to be read: nobody is there to be
+            // answered.
+            return if self.is_hung_up() { Poll::Ready(Ok(0)) } else { Poll::Pending };
+        }
         let mut bytes = [0; READ_SIZE];
         let received = ready!(self.poll_receive(cx, &mut bytes))?;
         if let Some(sender) = received.sender.filter(|sender| *sender != self.caller.pid())
@@ -149,6 +155,13 @@ impl Connection {
             self.preface_limit = None;
         }
         Poll::Ready(Ok(received.length))
+    }
+
+    /// Whether the client has closed the connection, not only its own direction (poll(2), POLLHUP).
+    fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self.io.as_fd(), PollFlags::empty())];
+        let told = poll(&mut fds, PollTimeout::ZERO);
+        told.is_ok() && fds[0].revents().is_some_and(|told| told.contains(PollFlags::POLLHUP))
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<peer::Received>> {

@@ -23,7 +23,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -109,6 +109,7 @@ pub async fn serve(
         drain: drain.clone(),
         stop,
         on_intrusion,
+        lingering: Arc::new(Semaphore::new(accept::LINGERING)),
         accepted,
     };
     let server = server(&options)

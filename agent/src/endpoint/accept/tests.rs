@@ -45,6 +45,7 @@ fn fixture(answers: Vec<io::Result<UnixStream>>, places: usize) -> Fixture {
         drain: drained,
         stop: stopped,
         on_intrusion: Arc::new(|_, _| ()),
+        lingering: Arc::new(Semaphore::new(LINGERING)),
         accepted: sender,
     };
     let script = Script { answers: answers.into(), asked: Arc::clone(&asked) };

@@ -51,6 +51,24 @@ async fn what_a_client_sends_arrives_with_a_plain_authority() {
     assert!(arrived == bytes("-2Frun-2Fx.sock"));
 }
 
+/// Its key is read slowly: minutes until it is this one's turn. Its place is another's before.
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_away_holds_no_place_until_its_turn_to_be_read() {
+    let Ends { mut client, mut server, caller, admission, stop: _stop, .. } = connected();
+    let key = Key::of(&caller).unwrap();
+    let mut held = admission.place(Kind::Request, &key, caller.pid()).unwrap();
+    assert!(admission.place(Kind::Request, &key, caller.pid()).is_none());
+    let cx = &mut Context::from_waker(std::task::Waker::noop());
+    while held.poll_may_read(cx).is_ready() {}
+    client.write_all(PREFACE).await.unwrap();
+    let mut first = [0];
+    let reading = server.read(&mut first);
+    tokio::pin!(reading);
+    assert!(is_pending(reading.as_mut()).await, "not read now");
+    drop(client);
+    assert_eq!(reading.await.unwrap(), 0, "nothing is read, and it ends");
+}
+
 #[tokio::test]
 async fn bytes_that_are_held_back_are_no_end_of_input() {
     let Ends { mut client, mut server, stop: _stop, .. } = connected();
