@@ -64,7 +64,7 @@ impl Authority for AuthorityService {
     }
 
     async fn show_bundle(&self, _: Request<ShowBundleRequest>) -> Result<Response<ShowBundleResponse>, Status> {
-        let bundle = Arc::clone(&self.authority.bundle().borrow());
+        let bundle = Arc::clone(&self.authority.bundles().borrow().own);
         Ok(Response::new(ShowBundleResponse { document: bundle.to_spiffe_document() }))
     }
 }

@@ -1,6 +1,7 @@
 //! `countersign agent`, wired: what the configuration means for each room.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::wiring::{self, Settings};
 use super::{AppError, forbid_core_dumps};
@@ -48,6 +49,8 @@ fn settings(config: Config) -> Result<Settings, AppError> {
         limits: policy::Limits {
             default_jwt_ttl: config.jwt.default_ttl,
             max_jwt_ttl: config.jwt.max_ttl,
+            default_x509_ttl: Duration::from_secs(3600),
+            max_x509_ttl: Duration::from_secs(24 * 3600),
             lifted: BTreeSet::new(),
         },
         attest: attest::Limits {

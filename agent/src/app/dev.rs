@@ -118,7 +118,13 @@ fn settings(trust_domain: &TrustDomain, store: Store, ready: &DevReady) -> Setti
             refresh_hint: Duration::from_secs(300),
             issuer: None,
         },
-        limits: policy::Limits { default_jwt_ttl: Duration::from_secs(300), max_jwt_ttl, lifted: ready.lifted.clone() },
+        limits: policy::Limits {
+            default_jwt_ttl: Duration::from_secs(300),
+            max_jwt_ttl,
+            default_x509_ttl: Duration::from_secs(3600),
+            max_x509_ttl: Duration::from_secs(24 * 3600),
+            lifted: ready.lifted.clone(),
+        },
         attest: attest::Limits { max_executable_bytes: 1 << 30, parallel_hashes: 2 },
         // Asked about processes in its containers alone, and only where an entry turns on it.
         daemons: attest::Daemons { docker: Some(DOCKER_SOCKET.into()) },

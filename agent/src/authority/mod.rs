@@ -8,13 +8,15 @@ pub mod embedded;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use countersign_common::bundle::Bundle;
+use countersign_common::bundle::BundleSet;
+use countersign_common::clock::Timestamp;
 use countersign_common::entry::EntrySet;
 use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::{JwtSvid, JwtSvidError};
+use countersign_common::svid::x509::Certificate;
 use tokio::sync::watch;
 
-use crate::policy::Grant;
+use crate::policy::{Grant, X509Grant};
 use crate::store::StoreError;
 
 /// Why the authority did not do what was asked.
@@ -64,6 +66,21 @@ pub enum AuthorityError {
     },
 }
 
+/// What the authority signed: an X509-SVID without its private key.
+#[derive(Clone, Debug)]
+pub struct SignedX509 {
+    /// The leaf, then the intermediates that lead to an authority of the bundle, without that one.
+    pub chain: Vec<Certificate>,
+    /// From when on the leaf is valid.
+    pub not_before: Timestamp,
+    /// The last moment at which the leaf is valid.
+    pub not_after: Timestamp,
+    /// The leaf's serial number in lower-case hexadecimal.
+    pub serial: String,
+    /// Which X.509 authority signed it: its subject key id in lower-case hexadecimal.
+    pub authority: String,
+}
+
 /// A signing authority: entries and bundles as snapshots with changes, and signatures.
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
@@ -73,8 +90,8 @@ pub trait Authority: Send + Sync + 'static {
     /// The entries that this agent may serve: the latest, and news of each later set.
     fn entries(&self) -> watch::Receiver<Arc<EntrySet>>;
 
-    /// The trust domain's bundle: the latest, and news of each change.
-    fn bundle(&self) -> watch::Receiver<Arc<Bundle>>;
+    /// The bundles: the latest, and news of each change.
+    fn bundles(&self) -> watch::Receiver<Arc<BundleSet>>;
 
     /// Signs a JWT-SVID with the terms of `grant`. Its expiry is never later than the
     /// grant's limits or the signing key's own end.
@@ -106,4 +123,12 @@ pub trait Authority: Send + Sync + 'static {
     /// # Errors
     /// The authority cannot sign now; trying again may help.
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError>;
+
+    /// Signs an X509-SVID with the terms of `grant` for the key whose public half is `public_key`
+    /// (SubjectPublicKeyInfo in DER). Its end is never later than the grant's limits or that of any
+    /// certificate above it; what leaves was checked against the standard.
+    ///
+    /// # Errors
+    /// The authority cannot sign now; trying again may help.
+    async fn sign_x509(&self, grant: &X509Grant, public_key: &[u8]) -> Result<SignedX509, AuthorityError>;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_common::bundle::Bundle;
+use countersign_common::bundle::{Bundle, BundleSet};
 use countersign_common::clock::Timestamp;
 use countersign_common::entry::Entry;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +35,7 @@ const EVENT: &str = "jwt_bundles";
 struct OpenStream {
     identity: Arc<Identity>,
     peer: Arc<Peer>,
-    bundle: watch::Receiver<Arc<Bundle>>,
+    bundles: watch::Receiver<Arc<BundleSet>>,
     registry: watch::Receiver<Arc<Snapshot>>,
     entitlement: Entitlement,
     sent: Option<Arc<Bundle>>,
@@ -57,7 +57,7 @@ impl Identity {
     /// # Errors
     /// The caller is entitled to no bundle.
     pub async fn watch_bundle(self: &Arc<Self>, peer: &Arc<Peer>) -> Result<BundleStream, Refusal> {
-        let bundle = self.authority.bundle();
+        let bundles = self.authority.bundles();
         let mut registry = self.registry.clone();
         let mut account = Account::open(self, EVENT, peer, &[], None);
         let matched = self.attest_and_match(peer, &mut registry, self.hold, &mut account).await;
@@ -76,7 +76,7 @@ impl Identity {
         // One message at a time: a client that does not read holds back one bundle, no more.
         let (sender, receiver) = mpsc::channel(1);
         let (identity, peer) = (Arc::clone(self), Arc::clone(peer));
-        let stream = OpenStream { identity, peer, bundle, registry, entitlement, sent: None, sender };
+        let stream = OpenStream { identity, peer, bundles, registry, entitlement, sent: None, sender };
         tokio::spawn(stream.run());
         Ok(ReceiverStream::new(receiver))
     }
@@ -104,7 +104,7 @@ impl OpenStream {
     /// Serves until the client, its process, its entitlement or the agent ends.
     async fn run(mut self) {
         let refusal = loop {
-            let latest = Arc::clone(&self.bundle.borrow_and_update());
+            let latest = Arc::clone(&self.bundles.borrow_and_update().own);
             if self.sent.as_ref() != Some(&latest) {
                 if let Err(refusal) = self.send(Arc::clone(&latest)).await {
                     break refusal;
@@ -146,7 +146,7 @@ impl OpenStream {
     /// Returns when bundle or entries changed, or an entry expired.
     async fn woken(&mut self) -> Result<(), Refusal> {
         tokio::select! {
-            changed = self.bundle.changed() => changed.map_err(|_| Refusal::Stopping),
+            changed = self.bundles.changed() => changed.map_err(|_| Refusal::Stopping),
             changed = self.registry.changed() => changed.map_err(|_| Refusal::Stopping),
             () = expired(&self.identity, self.entitlement.until) => Ok(()),
             refusal = ended(&self.identity, &self.peer, &self.sender) => Err(refusal),

@@ -67,7 +67,13 @@ impl Agent {
             authority: authority.clone(),
             audit: Arc::new(Audit::to_file(folder.path().join("audit.log"), 1 << 20, 1).unwrap()),
             clock: clock.clone(),
-            limits: Limits { default_jwt_ttl: hour, max_jwt_ttl: hour, lifted: BTreeSet::new() },
+            limits: Limits {
+                default_jwt_ttl: hour,
+                max_jwt_ttl: hour,
+                default_x509_ttl: hour,
+                max_x509_ttl: hour,
+                lifted: BTreeSet::new(),
+            },
             hold: Duration::ZERO,
             drain,
         };
@@ -110,7 +116,7 @@ async fn a_stream_that_is_not_read_is_ended() {
     let agent = Agent::start(&mine("a", "")).await;
     let mut stream = agent.identity.watch_bundle(&Peer::of_this_process()).await.unwrap();
     // The first message takes the one place.
-    let mut published = agent.authority.bundle();
+    let mut published = agent.authority.bundles();
     agent.authority.prepare().await.unwrap();
     published.changed().await.unwrap();
     let given_up = tokio::time::timeout(bundle_stream::READ_LIMIT * 2, std::future::pending::<()>()).await;

@@ -34,9 +34,8 @@ impl Identity {
         token: &str,
     ) -> Result<ValidatedJwtSvid, ValidationError> {
         let now = self.clock.now();
-        let bundle = Arc::clone(&self.authority.bundle().borrow());
-        let checked =
-            jwt::validate(token, audience, now, |domain| (bundle.trust_domain == *domain).then_some(&*bundle));
+        let bundles = Arc::clone(&self.authority.bundles().borrow());
+        let checked = jwt::validate(token, audience, now, |domain| bundles.of(domain).map(|bundle| &**bundle));
         let mut account = Account::open(self, "validate_jwt_svid", peer, &[audience.to_owned()], None);
         match &checked {
             Ok(valid) => {

@@ -93,7 +93,7 @@ pub fn authorize_jwt(
 }
 
 /// Whether everything that the entry demands is attested.
-fn check_entitled(attestation: &Attestation, entry: &Entry) -> Result<(), PolicyRefusal> {
+pub(super) fn check_entitled(attestation: &Attestation, entry: &Entry) -> Result<(), PolicyRefusal> {
     if entry.selectors.is_empty() {
         return Err(PolicyRefusal::NoSelectors { entry: entry.id.clone() });
     }

@@ -4,6 +4,7 @@ mod image;
 mod jwt;
 #[cfg(test)]
 mod tests;
+mod x509;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::peer::ProcessInstance;
 
 pub use image::check_image;
 pub use jwt::authorize_jwt;
+pub use x509::{X509Grant, authorize_x509};
 
 /// What the agent's configuration allows at most.
 #[derive(Clone, Debug)]
@@ -25,6 +27,10 @@ pub struct Limits {
     pub default_jwt_ttl: Duration,
     /// Longest life of a JWT-SVID, whatever an entry says.
     pub max_jwt_ttl: Duration,
+    /// Life of an X509-SVID whose entry says nothing.
+    pub default_x509_ttl: Duration,
+    /// Longest life of an X509-SVID, whatever an entry says.
+    pub max_x509_ttl: Duration,
     /// Rules about the image that are lifted for every entry: none, but on a laptop.
     pub lifted: BTreeSet<ImageRule>,
 }
@@ -210,6 +216,14 @@ pub enum PolicyRefusal {
         entry: EntryId,
         /// The audience, as asked for.
         audience: String,
+    },
+    /// The SPIFFE ID is that of the trust domain, which no X509-SVID may have (X509-SVID.md, section 3.1).
+    #[error(
+        "entry {entry} grants the SPIFFE ID of the trust domain itself, for which there is no X509-SVID; give it a path"
+    )]
+    NoPath {
+        /// Which entry.
+        entry: EntryId,
     },
     /// The terms leave the token no time to be valid in.
     #[error(

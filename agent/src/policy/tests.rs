@@ -17,6 +17,8 @@ const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const LIMITS: Limits = Limits {
     default_jwt_ttl: Duration::from_secs(300),
     max_jwt_ttl: Duration::from_secs(3600),
+    default_x509_ttl: Duration::from_secs(3600),
+    max_x509_ttl: Duration::from_secs(86400),
     lifted: BTreeSet::new(),
 };
 
@@ -42,6 +44,8 @@ fn entry() -> Entry {
         selectors: ["unix:uid:1".parse().unwrap()].into(),
         allow: BTreeSet::new(),
         jwt: JwtTerms { audiences: patterns(&["billing", "stock/*"]), max_audiences: 2, ..JwtTerms::default() },
+        x509: countersign_common::entry::X509Terms::default(),
+        federates_with: std::collections::BTreeSet::new(),
         hint: None,
         owner: None,
         review_by: None,

@@ -19,6 +19,8 @@ pub(super) fn entry(id: &str, selectors: &[&str]) -> Arc<Entry> {
         selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
         allow: BTreeSet::new(),
         jwt: JwtTerms::default(),
+        x509: countersign_common::entry::X509Terms::default(),
+        federates_with: std::collections::BTreeSet::new(),
         hint: None,
         owner: None,
         review_by: None,

@@ -13,9 +13,11 @@ mod record;
 mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use countersign_common::bundle::Bundle;
 use countersign_common::entry::{Entry, EntryId, EntrySet};
 use countersign_common::spiffe_id::TrustDomain;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,6 +35,9 @@ pub struct Store {
     requests: mpsc::Sender<Request>,
     entries: watch::Receiver<Arc<EntrySet>>,
 }
+
+/// Bundles of other trust domains, as operators set them.
+pub type ForeignBundles = BTreeMap<TrustDomain, Arc<Bundle>>;
 
 /// What one commit did to one entry.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +96,11 @@ impl Store {
     /// The entries of the latest revision, and news of each later one.
     pub fn entries(&self) -> watch::Receiver<Arc<EntrySet>> {
         self.entries.clone()
+    }
+
+    /// The bundles of other trust domains, and news of each change.
+    pub fn foreign_bundles(&self) -> watch::Receiver<Arc<ForeignBundles>> {
+        watch::channel(Arc::default()).1
     }
 
     /// Creates and updates entries in one transaction. With `prune`, entries that are not

@@ -75,6 +75,8 @@ pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
             ttl: record.ttl,
             audience_ttl: audience_ttl?,
         },
+        x509: countersign_common::entry::X509Terms::default(),
+        federates_with: std::collections::BTreeSet::new(),
         hint: record.hint,
         owner: record.owner,
         review_by: record.review_by.as_deref().map(day).transpose()?,

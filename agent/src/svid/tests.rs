@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_common::bundle::Bundle;
+use countersign_common::bundle::BundleSet;
 use countersign_common::entry::EntrySet;
 use countersign_common::secret::BearerToken;
 use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
@@ -13,7 +13,8 @@ use countersign_common::svid::jwt::Claims;
 use tokio::sync::watch;
 
 use super::*;
-use crate::policy::grant_for_tests;
+use crate::authority::SignedX509;
+use crate::policy::{X509Grant, grant_for_tests};
 
 /// Signs nothing real: numbers its tokens, or fails.
 #[derive(Default)]
@@ -35,7 +36,11 @@ impl Authority for Numbering {
         panic!("not asked by the cache")
     }
 
-    fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
+    fn bundles(&self) -> watch::Receiver<Arc<BundleSet>> {
+        panic!("not asked by the cache")
+    }
+
+    async fn sign_x509(&self, _: &X509Grant, _: &[u8]) -> Result<SignedX509, AuthorityError> {
         panic!("not asked by the cache")
     }
 

@@ -3,6 +3,7 @@
 
 mod jwk;
 mod read;
+mod set;
 mod write;
 
 #[cfg(test)]
@@ -11,9 +12,11 @@ mod tests;
 use std::time::Duration;
 
 pub use read::{DEFAULT_REFRESH_HINT, MAX_BUNDLE_BYTES};
+pub use set::BundleSet;
 
 use crate::spiffe_id::TrustDomain;
 use crate::svid::jwt::Algorithm;
+use crate::svid::x509::Certificate;
 
 /// A JWT authority: a public key that signs JWT-SVIDs, and its key id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct Bundle {
     pub refresh_hint: Duration,
     /// The keys that JWT-SVIDs are checked with.
     pub jwt_authorities: Vec<JwtAuthority>,
+    /// The certificates of its X.509 authorities: what X509-SVIDs are checked with.
+    pub x509_authorities: Vec<Certificate>,
 }
 
 /// Why a text is not a bundle.

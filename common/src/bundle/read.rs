@@ -35,6 +35,7 @@ pub(super) fn bundle(trust_domain: TrustDomain, text: &str) -> Result<Bundle, Bu
         sequence: integer(&document, "spiffe_sequence")?.unwrap_or(0),
         refresh_hint: integer(&document, "spiffe_refresh_hint")?.map_or(DEFAULT_REFRESH_HINT, Duration::from_secs),
         jwt_authorities,
+        x509_authorities: Vec::new(),
     })
 }
 

@@ -168,6 +168,7 @@ proptest! {
             sequence,
             refresh_hint: Duration::from_secs(hint.into()),
             jwt_authorities: keys.into_iter().map(authority).collect(),
+            x509_authorities: Vec::new(),
         };
         let from_jwks = Bundle::parse(domain(), &bundle.to_jwks()).unwrap();
         prop_assert_eq!(&from_jwks.jwt_authorities, &bundle.jwt_authorities);

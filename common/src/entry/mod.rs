@@ -17,7 +17,7 @@ pub use write::to_yaml;
 
 use crate::clock::Timestamp;
 use crate::selector::{Selector, SelectorKind};
-use crate::spiffe_id::SpiffeId;
+use crate::spiffe_id::{SpiffeId, TrustDomain};
 
 /// An entry's name, chosen by the operator and stable: 1 to 128 bytes of `a-z A-Z 0-9 . - _ /`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,10 @@ pub struct Entry {
     pub allow: BTreeSet<ImageRule>,
     /// Terms of JWT-SVIDs; an empty list of audiences grants none.
     pub jwt: JwtTerms,
+    /// Terms of X509-SVIDs, which every entry grants whose SPIFFE ID has a path (X509-SVID.md, section 3.1).
+    pub x509: X509Terms,
+    /// Other trust domains whose bundles the workload is given.
+    pub federates_with: BTreeSet<TrustDomain>,
     /// Tells several identities of one workload apart; at most 1024 bytes
     /// (`SPIFFE_Workload_API.md`, section 6.2.1), without control characters.
     pub hint: Option<String>,
@@ -94,6 +98,15 @@ impl Default for JwtTerms {
     fn default() -> Self {
         Self { audiences: Vec::new(), max_audiences: 1, ttl: None, audience_ttl: Vec::new() }
     }
+}
+
+/// The terms on which X509-SVIDs are issued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct X509Terms {
+    /// Life of a leaf: whole seconds from one minute to 30 days; `None` for the agent's default.
+    pub ttl: Option<Duration>,
+    /// DNS names beside the SPIFFE ID, in the order of the entry; at most 32, none twice.
+    pub dns_names: Vec<String>,
 }
 
 /// A day of the calendar in UTC, written `2027-09-01`.

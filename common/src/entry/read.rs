@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::jwt_terms;
-use super::{Date, Entry, EntryId, ImageRule};
+use super::{Date, Entry, EntryId, ImageRule, X509Terms};
 use crate::document::{MAX_PROBLEMS, Node, Problem, Problems, Reader, near_miss, quoted, read_documents};
 use crate::selector::Selector;
 use crate::spiffe_id::{SpiffeId, TrustDomain};
@@ -84,7 +84,9 @@ fn entry(
     reader.refuse("x509", UNSERVED);
     reader.refuse("federates_with", UNSERVED);
     reader.finish();
-    Some(Entry { id: id?, spiffe_id: spiffe_id?, selectors: selectors?, allow, jwt, hint, owner, review_by, expires })
+    let (x509, federates_with) = (X509Terms::default(), BTreeSet::new());
+    let (id, spiffe_id, selectors) = (id?, spiffe_id?, selectors?);
+    Some(Entry { id, spiffe_id, selectors, allow, jwt, x509, federates_with, hint, owner, review_by, expires })
 }
 
 fn selectors(reader: &mut Reader<'_>) -> Option<BTreeSet<Selector>> {

@@ -2,11 +2,12 @@
 //! clock, and operators. A change is saved first and published second, so that no key
 //! signs that a restart would not know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_common::bundle::Bundle;
+use countersign_common::bundle::BundleSet;
 use countersign_common::clock::Clock;
 use countersign_common::spiffe_id::TrustDomain;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,9 +20,10 @@ use super::sealed;
 use super::sealing_key::SealingKey;
 use super::signer::Signer;
 use super::view::AuthorityView;
+use super::x509_ca::X509Ca;
 use crate::authority::AuthorityError;
 use crate::drain::Drain;
-use crate::store::{Store, StoreError};
+use crate::store::{ForeignBundles, Store, StoreError};
 
 /// How many requests wait for the keeper before callers wait to ask.
 pub(super) const QUEUE: usize = 16;
@@ -84,7 +86,7 @@ pub(super) struct AtRest {
 
 /// What the keeper tells everyone.
 pub(super) struct Published {
-    pub(super) bundle: watch::Sender<Arc<Bundle>>,
+    pub(super) bundles: watch::Sender<Arc<BundleSet>>,
     pub(super) signer: watch::Sender<Option<Arc<Signer>>>,
     pub(super) view: watch::Sender<Arc<AuthorityView>>,
 }
@@ -96,6 +98,8 @@ pub(super) struct Keeper {
     pub(super) at_rest: AtRest,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: KeyRing,
+    pub(super) x509: Arc<X509Ca>,
+    pub(super) foreign: watch::Receiver<Arc<ForeignBundles>>,
     pub(super) published: Published,
     /// After a failure: when to try again.
     pub(super) not_before: Option<Instant>,
@@ -124,6 +128,10 @@ impl Keeper {
             let request = tokio::select! {
                 () = drain.requested() => return,
                 () = tokio::time::sleep(self.pause()) => None,
+                Ok(()) = self.foreign.changed() => {
+                    self.publish();
+                    continue;
+                }
                 request = requests.recv() => match request {
                     Some(request) => Some(request),
                     None => return,
@@ -227,12 +235,15 @@ impl Keeper {
         Ok(())
     }
 
-    fn publish(&self) {
-        let bundle = self.keys.bundle(&self.trust_domain);
-        self.published.bundle.send_if_modified(|current| {
-            let changed = **current != bundle;
+    fn publish(&mut self) {
+        let own = self.keys.bundle(&self.trust_domain, &self.x509);
+        let foreign = (**self.foreign.borrow_and_update()).clone();
+        self.published.bundles.send_if_modified(|current| {
+            let own = if *current.own == own { Arc::clone(&current.own) } else { Arc::new(own) };
+            let set = BundleSet { own, foreign, tainted: BTreeSet::new() };
+            let changed = **current != set;
             if changed {
-                *current = Arc::new(bundle);
+                *current = Arc::new(set);
             }
             changed
         });

@@ -13,6 +13,7 @@ use super::jwt_key::JwtKey;
 use super::life::{Phase, Ring, Terms};
 use super::sealed::StateError;
 use super::signer::Signer;
+use super::x509_ca::X509Ca;
 use crate::authority::AuthorityError;
 
 /// The ring and the key behind each of its records. Clones share the keys.
@@ -53,13 +54,14 @@ impl KeyRing {
     }
 
     /// The bundle that the ring makes: every key of it, in the order of their making.
-    pub(super) fn bundle(&self, trust_domain: &TrustDomain) -> Bundle {
+    pub(super) fn bundle(&self, trust_domain: &TrustDomain, x509: &X509Ca) -> Bundle {
         let keys = self.ring.keys.iter().filter_map(|record| self.keys.get(&record.kid));
         Bundle {
             trust_domain: trust_domain.clone(),
             sequence: self.ring.sequence,
             refresh_hint: self.ring.refresh_hint,
             jwt_authorities: keys.map(|key| key.authority()).collect(),
+            x509_authorities: vec![x509.certificate().clone()],
         }
     }
 

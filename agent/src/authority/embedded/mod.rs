@@ -12,15 +12,17 @@ mod sealed;
 mod sealing_key;
 mod signer;
 mod view;
+mod x509_ca;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_common::bundle::Bundle;
+use countersign_common::bundle::BundleSet;
 use countersign_common::clock::{Clock, Timestamp};
 use countersign_common::entry::EntrySet;
 use countersign_common::spiffe_id::TrustDomain;
@@ -35,10 +37,11 @@ use self::keeper::{AtRest, Keeper, Published, Reply, Request};
 use self::key_ring::KeyRing;
 use self::life::Terms;
 use self::signer::Signer;
-use super::{Authority, AuthorityError};
+use self::x509_ca::X509Ca;
+use super::{Authority, AuthorityError, SignedX509};
 use crate::drain::Drain;
-use crate::policy::Grant;
-use crate::store::Store;
+use crate::policy::{Grant, X509Grant};
+use crate::store::{ForeignBundles, Store};
 use crate::weakened::Protection;
 
 /// What the operator decided about the authority.
@@ -81,7 +84,8 @@ pub struct EmbeddedAuthority {
     issuer: Option<String>,
     clock: Arc<dyn Clock>,
     entries: watch::Receiver<Arc<EntrySet>>,
-    bundle: watch::Receiver<Arc<Bundle>>,
+    bundles: watch::Receiver<Arc<BundleSet>>,
+    x509: Arc<X509Ca>,
     signer: watch::Receiver<Option<Arc<Signer>>>,
     view: watch::Receiver<Arc<AuthorityView>>,
     requests: mpsc::Sender<Request>,
@@ -103,14 +107,15 @@ impl EmbeddedAuthority {
         clock: Arc<dyn Clock>,
         drain: Drain,
     ) -> Result<Arc<Self>, AuthorityError> {
-        let entries = store.entries();
+        let (entries, foreign) = (store.entries(), store.foreign_bundles());
         let at_rest = AtRest { record: Arc::new(store), sealing_key };
-        Self::start_with(at_rest, entries, options, clock, drain).await
+        Self::start_with(at_rest, entries, foreign, options, clock, drain).await
     }
 
     async fn start_with(
         at_rest: AtRest,
         entries: watch::Receiver<Arc<EntrySet>>,
+        foreign: watch::Receiver<Arc<ForeignBundles>>,
         options: Options,
         clock: Arc<dyn Clock>,
         drain: Drain,
@@ -123,11 +128,14 @@ impl EmbeddedAuthority {
         };
         let keys = saved.unwrap_or_else(|| KeyRing::begin(clock.now(), &terms));
 
-        let (bundle_sender, bundle) = watch::channel(Arc::new(keys.bundle(&trust_domain)));
+        let x509 = Arc::new(X509Ca::make(&trust_domain, clock.now())?);
+        let own = Arc::new(keys.bundle(&trust_domain, &x509));
+        let set = BundleSet { own, foreign: (**foreign.borrow()).clone(), tainted: BTreeSet::new() };
+        let (bundle_sender, bundles) = watch::channel(Arc::new(set));
         let (signer_sender, signer) = watch::channel(None);
         let first_view = AuthorityView::of(&trust_domain, &keys.ring, &terms);
         let (view_sender, view) = watch::channel(Arc::new(first_view));
-        let published = Published { bundle: bundle_sender, signer: signer_sender, view: view_sender };
+        let published = Published { bundles: bundle_sender, signer: signer_sender, view: view_sender };
 
         let mut keeper = Keeper {
             trust_domain: trust_domain.clone(),
@@ -135,13 +143,15 @@ impl EmbeddedAuthority {
             at_rest,
             clock: Arc::clone(&clock),
             keys,
+            x509: Arc::clone(&x509),
+            foreign,
             published,
             not_before: None,
         };
         keeper.advance().await?;
         let (requests, queue) = mpsc::channel(keeper::QUEUE);
         tokio::spawn(keeper.run(queue, drain));
-        Ok(Arc::new(Self { trust_domain, issuer, clock, entries, bundle, signer, view, requests }))
+        Ok(Arc::new(Self { trust_domain, issuer, clock, entries, bundles, x509, signer, view, requests }))
     }
 
     /// Keys with their states and times, the bundle's sequence, the next rotation.
@@ -201,12 +211,16 @@ impl Authority for EmbeddedAuthority {
         self.entries.clone()
     }
 
-    fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
-        self.bundle.clone()
+    fn bundles(&self) -> watch::Receiver<Arc<BundleSet>> {
+        self.bundles.clone()
     }
 
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError> {
         let (signer, now) = self.signer_and_now().await?;
         signer.sign(grant, self.issuer.as_deref(), now)
+    }
+
+    async fn sign_x509(&self, grant: &X509Grant, public_key: &[u8]) -> Result<SignedX509, AuthorityError> {
+        self.x509.sign(grant, public_key, self.clock.now())
     }
 }

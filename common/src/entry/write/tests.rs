@@ -95,6 +95,8 @@ prop_compose! {
             selectors,
             allow: allow.into_iter().collect(),
             jwt,
+            x509: crate::entry::X509Terms::default(),
+            federates_with: std::collections::BTreeSet::new(),
             hint: words.0,
             owner: words.1,
             review_by: days.0,

@@ -8,6 +8,7 @@ mod signing;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use countersign_common::bundle::Bundle;
 use countersign_common::entry::EntryId;
 use countersign_common::spiffe_id::SpiffeId;
 use countersign_common::svid::jwt::validate;
@@ -96,7 +97,15 @@ impl Machine {
         let record: Arc<dyn StateRecord> = Arc::clone(&self.record) as _;
         let at_rest = AtRest { record, sealing_key: self.sealing_key.clone() };
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let authority = EmbeddedAuthority::start_with(at_rest, entries, self.options.clone(), clock, drain).await?;
+        let authority = EmbeddedAuthority::start_with(
+            at_rest,
+            entries,
+            watch::channel(Arc::default()).1,
+            self.options.clone(),
+            clock,
+            drain,
+        )
+        .await?;
         Ok(Running { authority, trigger })
     }
 
@@ -120,7 +129,7 @@ impl Running {
     }
 
     fn bundle(&self) -> Arc<Bundle> {
-        Arc::clone(&self.authority.bundle().borrow())
+        Arc::clone(&self.authority.bundles().borrow().own)
     }
 
     /// Keys and what they are doing, oldest first.

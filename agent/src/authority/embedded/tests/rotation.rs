@@ -13,7 +13,7 @@ async fn the_keeper_wakes(agent: &Running) {
 async fn fe_14_a_key_is_published_before_it_signs_and_until_its_tokens_are_gone() {
     let machine = Machine::new();
     let agent = machine.start().await.unwrap();
-    let mut bundles = agent.authority.bundle();
+    let mut bundles = agent.authority.bundles();
     bundles.mark_unchanged();
     let first = agent.sign().await.unwrap();
     let sequence = agent.bundle().sequence;

@@ -75,6 +75,7 @@ fn bundle() -> Bundle {
         sequence: 1,
         refresh_hint: Duration::from_secs(300),
         jwt_authorities: KEYS.iter().map(authority).collect(),
+        x509_authorities: Vec::new(),
     }
 }
 

@@ -1,0 +1,47 @@
+//! X509-SVIDs (X509-SVID.md): what we put into one, and how any is checked.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::secret::SecretBytes;
+use crate::spiffe_id::SpiffeId;
+
+/// A certificate in DER. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Certificate(Arc<[u8]>);
+
+impl Certificate {
+    /// Takes bytes for what they are said to be; nothing is checked.
+    pub fn from_der(der: impl Into<Arc<[u8]>>) -> Self {
+        Self(der.into())
+    }
+
+    /// The DER.
+    pub fn der(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificate({} bytes)", self.0.len())
+    }
+}
+
+/// An X509-SVID that was issued here, with its private key. Has no `Debug`.
+pub struct X509Svid {
+    /// Whose it is.
+    pub spiffe_id: SpiffeId,
+    /// The leaf, then the intermediates that lead to an authority of the bundle, without that one.
+    pub chain: Vec<Certificate>,
+    /// The leaf's private key, PKCS#8 in DER.
+    pub key: SecretBytes,
+    /// From when on the leaf is valid.
+    pub not_before: Timestamp,
+    /// The last moment at which the leaf is valid.
+    pub not_after: Timestamp,
+    /// The leaf's serial number in lower-case hexadecimal.
+    pub serial: String,
+    /// Which X.509 authority signed the leaf: its subject key id in lower-case hexadecimal.
+    pub authority: String,
+}
