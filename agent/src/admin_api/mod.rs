@@ -6,6 +6,7 @@
 
 mod access;
 mod authority;
+mod backup;
 mod operator;
 mod registry;
 mod status;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use countersign_common::clock::Clock;
 use countersign_common::proto::admin::authority_server::AuthorityServer;
+use countersign_common::proto::admin::backup_server::BackupServer;
 use countersign_common::proto::admin::registry_server::RegistryServer;
 use countersign_common::proto::admin::usage_server::UsageServer;
 use tokio::sync::watch;
@@ -35,6 +37,7 @@ pub use usage::Usage;
 
 use self::access::Gate;
 use self::authority::AuthorityService;
+use self::backup::BackupService;
 use self::operator::Journal;
 use self::registry::RegistryService;
 use self::usage::UsageService;
@@ -68,10 +71,12 @@ pub fn routes(admin: Admin) -> Routes {
     let usage = UsageServer::new(usage).max_encoding_message_size(MAX_MESSAGE_BYTES);
     let journal = Journal::new(audit, clock);
     let gate = Gate::new(access.clone(), journal.clone());
+    let backups = BackupServer::new(BackupService::new(store.clone(), journal.clone()));
     let entries = RegistryService::new(store, registry, Arc::clone(&authority), access, journal.clone());
     let entries = RegistryServer::new(entries).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let keys = AuthorityServer::new(AuthorityService::new(authority, journal));
     Routes::new(InterceptedService::new(entries, gate.clone()))
         .add_service(InterceptedService::new(keys, gate.clone()))
+        .add_service(InterceptedService::new(backups, gate.clone()))
         .add_service(InterceptedService::new(usage, gate))
 }

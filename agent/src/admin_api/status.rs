@@ -17,6 +17,7 @@ pub(super) fn of_store(error: &StoreError) -> Status {
         StoreError::NoSuchEntry(_) => Status::not_found(text),
         StoreError::DuplicateEntry(_) => Status::invalid_argument(text),
         StoreError::TooManyEntries { .. } => Status::resource_exhausted(text),
+        StoreError::NothingKept => Status::failed_precondition(text),
         // The next request opens the database anew, so asking again may help.
         _ => Status::unavailable(text),
     }

@@ -15,7 +15,7 @@ use crate::policy;
 use crate::store::Store;
 
 /// The database's name in the data directory.
-const STORE_FILE: &str = "countersign.redb";
+pub(super) const STORE_FILE: &str = "countersign.redb";
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -30,13 +30,17 @@ pub async fn run_agent(config: Config) -> Result<(), AppError> {
     })
 }
 
+/// Where the configuration says that the sealing key is.
+pub(super) fn sealing_key_source(configured: &config::SealingKey) -> SealingKeySource {
+    match configured {
+        config::SealingKey::File(path) => SealingKeySource::File(path.clone()),
+        config::SealingKey::Credential(name) => SealingKeySource::Credential(name.clone()),
+    }
+}
+
 fn settings(config: Config) -> Result<Settings, AppError> {
-    let source = match config.authority.sealing_key {
-        config::SealingKey::File(path) => SealingKeySource::File(path),
-        config::SealingKey::Credential(name) => SealingKeySource::Credential(name),
-    };
     Ok(Settings {
-        sealing_key: Some(SealingKey::load(&source)?),
+        sealing_key: Some(SealingKey::load(&sealing_key_source(&config.authority.sealing_key))?),
         store: Store::open(&config.data_dir.join(STORE_FILE), &config.trust_domain)?,
         authority: embedded::Options {
             trust_domain: config.trust_domain,

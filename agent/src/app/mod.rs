@@ -5,11 +5,13 @@ mod clock;
 mod descriptors;
 mod dev;
 mod entries_file;
+mod restore;
 mod wiring;
 
 pub use agent::run_agent;
 pub use clock::SystemClock;
 pub use dev::{DevOptions, DevReady, Example, run_dev};
+pub use restore::{Restored, restore};
 
 /// Why the agent could not run. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 mod admin_socket;
 mod agent;
 mod authority;
+mod backup;
 mod bundle;
 mod dev;
 mod entry;
@@ -54,6 +55,12 @@ enum Command {
     /// The signing authority: its keys and their life.
     #[command(subcommand)]
     Authority(authority::AuthorityCommand),
+    /// Write a copy of the agent's database, while it works.
+    #[command(after_help = backup::BACKUP_EXAMPLES)]
+    Backup(backup::Backup),
+    /// Bring a backup back, while no agent runs.
+    #[command(after_help = backup::RESTORE_EXAMPLES)]
+    Restore(backup::Restore),
     /// JWT-SVIDs, as a workload.
     #[command(subcommand)]
     Jwt(jwt::JwtCommand),
@@ -103,6 +110,8 @@ async fn run_command(command: Command) -> Result<Outcome, CliError> {
         Command::Status(status) => status.run().await,
         Command::Entry(command) => entry::run(command).await,
         Command::Authority(command) => authority::run(command).await,
+        Command::Backup(backup) => backup.run().await,
+        Command::Restore(restore) => restore.run(),
         Command::Jwt(command) => jwt::run(command).await,
         Command::Bundle(command) => bundle::run(command).await,
     }

@@ -89,7 +89,6 @@ pub fn authorize_x509(
 pub(crate) fn x509_grant_for_tests(spiffe_id: SpiffeId, dns_names: Vec<String>, ttl: Duration) -> X509Grant {
     let executable = crate::peer::FileIdentity { dev: 0, ino: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
     let instance = ProcessInstance { pid: 1, start_time: 1, executable };
-    #[expect(clippy::unwrap_used, reason = "a literal")]
     let entry = EntryId::parse("test").unwrap();
     X509Grant { entry, instance, spiffe_id, dns_names, ttl, not_after: None }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use countersign_common::entry::{Entry, EntrySet};
 use countersign_common::spiffe_id::TrustDomain;
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Change, StoreError, record};
 
@@ -121,6 +121,21 @@ impl Database {
         })
     }
 
+    /// Writes everything that is stored into an empty database, as one transaction.
+    pub(super) fn copy_into(&self, copy: &Self) -> Result<(), StoreError> {
+        let read = self.inner.begin_read().map_err(|error| self.damaged(&error))?;
+        let failed = |error: redb::Error| StoreError::Write { path: self.path.clone(), reason: error.to_string() };
+        let copied = |transaction: &WriteTransaction| -> Result<(), redb::Error> {
+            copy_table(&read, transaction, META)?;
+            copy_table(&read, transaction, ENTRIES)?;
+            copy_table(&read, transaction, AUTHORITY)
+        };
+        let mut transaction = copy.inner.begin_write().map_err(|error| failed(error.into()))?;
+        transaction.set_two_phase_commit(true);
+        copied(&transaction).map_err(failed)?;
+        transaction.commit().map_err(|error| failed(error.into()))
+    }
+
     /// The authority's state, if one was saved.
     pub(super) fn authority_state(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let read = || -> Result<_, redb::Error> {
@@ -157,4 +172,17 @@ impl Database {
     fn damaged(&self, damage: &impl ToString) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), damage: damage.to_string() }
     }
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    definition: TableDefinition<'static, K, V>,
+) -> Result<(), redb::Error> {
+    let mut copy = to.open_table(definition)?;
+    for row in from.open_table(definition)?.iter()? {
+        let (key, value) = row?;
+        copy.insert(key.value(), value.value())?;
+    }
+    Ok(())
 }

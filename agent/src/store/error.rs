@@ -103,6 +103,15 @@ pub enum StoreError {
         /// What the database said.
         reason: String,
     },
+    /// A store in memory has nothing to be backed up.
+    #[error("this agent keeps nothing: its entries are a file, and its keys end with it")]
+    NothingKept,
+    /// There is a database where a backup is to go.
+    #[error("there is a database at {} already; with --replace it is kept beside, under another name", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The writer is gone.
     #[error("the store is closed: the agent is stopping, or the store's thread has failed (then restart the agent)")]
     Closed,

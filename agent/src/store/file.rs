@@ -79,11 +79,11 @@ pub(super) fn reopen(place: &Place, trust_domain: &TrustDomain) -> Result<(Datab
     Ok((database, entries))
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-fn open_existing(mut file: File, path: &Path) -> Result<Database, StoreError> {
+pub(super) fn open_existing(mut file: File, path: &Path) -> Result<Database, StoreError> {
     let unreadable = |source| StoreError::File { doing: "read", path: path.to_owned(), source };
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
@@ -143,13 +143,13 @@ fn begin_anew(path: &Path, trust_domain: &TrustDomain) -> Result<Database, Store
 }
 
 /// Every page of the file is checked against its checksum when it is opened.
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
 }
 
-fn start(opened: Result<redb::Database, DatabaseError>, path: &Path) -> Result<Database, StoreError> {
+pub(super) fn start(opened: Result<redb::Database, DatabaseError>, path: &Path) -> Result<Database, StoreError> {
     let path = path.to_owned();
     match opened {
         Ok(inner) => Ok(Database::new(inner, path)),
@@ -167,7 +167,7 @@ fn start(opened: Result<redb::Database, DatabaseError>, path: &Path) -> Result<D
 }
 
 /// Whoever may write to the directory may put another file in the database's place.
-fn check_directory(path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_directory(path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Directory { path: path.to_owned(), source };
     let metadata = path.metadata().map_err(failed)?;
     if !metadata.is_dir() {
@@ -191,7 +191,7 @@ fn exposed(path: &Path, objection: &'static str, remedy: &'static str) -> StoreE
     StoreError::Exposed { path: path.to_owned(), objection, remedy }
 }
 
-fn directory_of(path: &Path) -> &Path {
+pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),

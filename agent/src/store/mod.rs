@@ -4,16 +4,19 @@
 //! bounded channel, plans what one changes, commits it (on disk before it answers), and then
 //! publishes the new set by `watch`. Nobody else touches the file.
 
+mod copy;
 mod database;
 mod error;
 mod file;
 mod plan;
 mod record;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::file::Place;
 use self::writer::{Request, Writer};
 pub use error::StoreError;
+pub use restore::Restoring;
 
 /// Requests that wait for the writer; who comes when there are as many waits to be let in.
 const MAX_WAITING_REQUESTS: usize = 16;
@@ -144,6 +148,14 @@ impl Store {
     /// The state before is still there; after [`StoreError::Write`] it is one of the two.
     pub async fn save_authority_state(&self, sealed: Vec<u8>) -> Result<(), StoreError> {
         self.ask(|reply| Request::SaveAuthorityState { sealed, reply }).await
+    }
+
+    /// A copy of the database as of now, to be read from its start; it has no name.
+    ///
+    /// # Errors
+    /// Nothing is kept on disk, or there is no room for a copy beside the database.
+    pub async fn copy(&self) -> Result<File, StoreError> {
+        self.ask(Request::Copy).await
     }
 
     /// Closes the database after the requests that came before; every later request is refused.

@@ -1,5 +1,6 @@
 //! The one thread that owns the database and the current set of entries.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::{io, thread};
 
@@ -9,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::database::Database;
 use super::file::{self, Place};
-use super::{Applied, Change, StoreError, plan};
+use super::{Applied, Change, StoreError, copy, plan};
 use crate::weakened::Protection;
 
 /// Where an answer goes.
@@ -26,6 +27,8 @@ pub(super) enum Request {
     AuthorityState(Reply<Option<Vec<u8>>>),
     /// Write the authority's state.
     SaveAuthorityState { sealed: Vec<u8>, reply: Reply<()> },
+    /// Copy the database.
+    Copy(Reply<File>),
     /// Close the database and end.
     Close { reply: oneshot::Sender<()> },
 }
@@ -83,6 +86,9 @@ impl Writer {
             Request::SaveAuthorityState { sealed, reply } => {
                 let _ = reply.send(self.with_database(|database| database.save_authority_state(&sealed)));
             }
+            Request::Copy(reply) => {
+                let _ = reply.send(self.copy());
+            }
             Request::Close { reply } => drop(reply),
         }
     }
@@ -99,6 +105,13 @@ impl Writer {
         let current = self.published.borrow().clone();
         let changes = plan::delete(&current, ids)?;
         if dry_run { Ok(Applied { revision: current.revision, changes }) } else { self.commit(&current, changes) }
+    }
+
+    /// A failure is that of the copy, and says nothing about the database.
+    fn copy(&mut self) -> Result<File, StoreError> {
+        self.reopen()?;
+        let Some(database) = &self.database else { return Err(StoreError::Closed) };
+        copy::copy(database, &self.place)
     }
 
     /// Makes the changes durable, then public: nobody is served an entry that a crash could take back.

@@ -8,6 +8,7 @@ mod jwt_key;
 mod keeper;
 mod key_ring;
 mod life;
+mod restored;
 mod sealed;
 mod sealing_key;
 mod signer;
@@ -29,6 +30,7 @@ use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::{Algorithm, JwtSvid};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use restored::restored_state;
 pub use sealed::StateError;
 pub use sealing_key::{SEALING_KEY_BYTES, SealingKey, SealingKeyError, SealingKeySource};
 pub use view::{AuthorityView, KeyState, KeyView};

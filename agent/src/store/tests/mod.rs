@@ -3,6 +3,7 @@
 mod access;
 mod damage;
 mod kill;
+mod restore;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,7 +16,7 @@ use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
 use proptest::prelude::*;
 
-use super::{Change, Store, StoreError};
+use super::{Change, Restoring, Store, StoreError};
 
 pub(super) fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
