@@ -82,8 +82,8 @@ mod tests {
             (connections, requests)
         };
         assert_eq!(within(16_384), (2048, 1024));
-        assert_eq!(within(4096), (1440, 480));
-        assert_eq!(within(1024), (288, 96));
+        assert_eq!(within(4096), (1392, 464));
+        assert_eq!(within(1024), (240, 80));
         assert_eq!(within(64), (1, 1));
     }
 }
