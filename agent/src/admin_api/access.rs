@@ -51,6 +51,17 @@ impl Access {
             }
         }
     }
+
+    /// Lets a change of bundles pass.
+    pub(super) fn may_set_bundles(&self) -> Result<(), Status> {
+        match &self.read_only {
+            None => Ok(()),
+            Some(file) => Err(Status::failed_precondition(format!(
+                "this agent goes by {file} alone and takes no bundles of other trust domains; run `countersign agent` \
+                 to federate"
+            ))),
+        }
+    }
 }
 
 /// Stands in front of every method: refuses before a byte of the message is read.
@@ -105,7 +116,10 @@ mod tests {
     #[test]
     fn where_entries_come_from_a_file_nothing_is_written() {
         assert!(Access::default().may_write().is_ok());
-        let refused = Access { read_only: Some("a.yaml".to_owned()), ..Access::default() }.may_write().unwrap_err();
+        let read_only = Access { read_only: Some("a.yaml".to_owned()), ..Access::default() };
+        let refused = read_only.may_write().unwrap_err();
         assert_eq!(refused.message(), "entries come from a.yaml: edit and save that file");
+        assert!(Access::default().may_set_bundles().is_ok());
+        assert!(read_only.may_set_bundles().unwrap_err().message().contains("a.yaml"));
     }
 }

@@ -7,6 +7,8 @@
 mod access;
 mod authority;
 mod backup;
+mod bundles;
+mod federation;
 mod operator;
 mod registry;
 mod status;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use countersign_common::clock::Clock;
 use countersign_common::proto::admin::authority_server::AuthorityServer;
 use countersign_common::proto::admin::backup_server::BackupServer;
+use countersign_common::proto::admin::bundles_server::BundlesServer;
 use countersign_common::proto::admin::registry_server::RegistryServer;
 use countersign_common::proto::admin::usage_server::UsageServer;
 use tokio::sync::watch;
@@ -38,6 +41,7 @@ pub use usage::Usage;
 use self::access::Gate;
 use self::authority::AuthorityService;
 use self::backup::BackupService;
+use self::bundles::BundlesService;
 use self::operator::Journal;
 use self::registry::RegistryService;
 use self::usage::UsageService;
@@ -48,7 +52,7 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// What the admin API works on.
 #[derive(Clone)]
 pub struct Admin {
-    /// Registration entries.
+    /// Registration entries, and bundles of other trust domains.
     pub store: Store,
     /// The entries that workloads are matched to.
     pub registry: watch::Receiver<Arc<Snapshot>>,
@@ -72,11 +76,14 @@ pub fn routes(admin: Admin) -> Routes {
     let journal = Journal::new(audit, clock);
     let gate = Gate::new(access.clone(), journal.clone());
     let backups = BackupServer::new(BackupService::new(store.clone(), journal.clone()));
+    let bundles = BundlesService::new(store.clone(), Arc::clone(&authority), access.clone(), journal.clone());
+    let bundles = BundlesServer::new(bundles);
     let entries = RegistryService::new(store, registry, Arc::clone(&authority), access, journal.clone());
     let entries = RegistryServer::new(entries).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let keys = AuthorityServer::new(AuthorityService::new(authority, journal));
     Routes::new(InterceptedService::new(entries, gate.clone()))
         .add_service(InterceptedService::new(keys, gate.clone()))
         .add_service(InterceptedService::new(backups, gate.clone()))
+        .add_service(InterceptedService::new(bundles, gate.clone()))
         .add_service(InterceptedService::new(usage, gate))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use countersign_common::clock::Clock;
 use countersign_common::entry::Entry;
+use countersign_common::spiffe_id::TrustDomain;
 use tokio::task::JoinHandle;
 use tonic::{Request, Status};
 
@@ -50,15 +51,32 @@ impl Journal {
         let mut record = self.record_of(operator, event, outcome);
         record.entry = entry.map(|entry| entry.id.to_string());
         record.spiffe_id = entry.map(|entry| entry.spiffe_id.to_string());
-        let Operator { pid, uid } = operator;
-        let entry = record.entry.clone();
+        self.write(record).await
+    }
+
+    /// As [`Self::intends`], for a change that concerns `trust_domain`; `what` says what it is.
+    pub(super) async fn intends_for(
+        &self,
+        operator: Operator,
+        event: &'static str,
+        outcome: &'static str,
+        trust_domain: &TrustDomain,
+        what: String,
+    ) -> Result<(), Status> {
+        let spiffe_id = Some(trust_domain.id().to_string());
+        self.write(Record { spiffe_id, reason: what, ..self.record_of(operator, event, outcome) }).await
+    }
+
+    async fn write(&self, record: Record) -> Result<(), Status> {
+        let (event, outcome, pid, uid) = (record.event, record.outcome, record.caller.pid, record.caller.uid);
+        let (entry, spiffe_id) = (record.entry.clone(), record.spiffe_id.clone());
         if let Err(error) = self.audit.record(record).await
             && !Protection::Recorded.is_out()
         {
             tracing::error!(%error, pid, uid, "{event} is refused: it cannot be recorded");
             return Err(Status::unavailable(format!("nothing was changed: {error}")));
         }
-        tracing::info!(entry, pid, uid, "an operator's {event}: {outcome}");
+        tracing::info!(entry, spiffe_id, pid, uid, "an operator's {event}: {outcome}");
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, watch};
 use tonic::{Request, Response, Status};
 
 use super::operator::{Journal, Operator};
-use super::{Access, status};
+use super::{Access, federation, status};
 use crate::authority::Authority as _;
 use crate::authority::embedded::EmbeddedAuthority;
 use crate::registry::Snapshot;
@@ -115,7 +115,8 @@ impl Registry for RegistryService {
         } else {
             self.apply_recorded(operator, entries, request.prune).await?
         };
-        Ok(Response::new(response(&applied)))
+        let warnings = federation::warnings(entries_of(&applied), &self.store.foreign_bundles().borrow());
+        Ok(Response::new(ApplyResponse { warnings, ..response(&applied) }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -164,6 +165,14 @@ fn ids(texts: &[String]) -> Result<Vec<EntryId>, Status> {
     Ok(ids)
 }
 
+/// The entries that were applied, whether that changed them or not.
+fn entries_of(applied: &Applied) -> impl Iterator<Item = &Arc<Entry>> {
+    applied.changes.iter().filter_map(|change| match change {
+        Change::Created(entry) | Change::Updated { after: entry, .. } | Change::Unchanged(entry) => Some(entry),
+        Change::Deleted(_) => None,
+    })
+}
+
 fn response(applied: &Applied) -> ApplyResponse {
     let change = |change: &Change| {
         let (kind, before, after) = match change {
@@ -176,5 +185,6 @@ fn response(applied: &Applied) -> ApplyResponse {
         let id = before.or(after).map(|entry| entry.id.to_string()).unwrap_or_default();
         admin::Change { id, kind: kind.into(), before: yaml(before), after: yaml(after) }
     };
-    ApplyResponse { revision: applied.revision, changes: applied.changes.iter().map(change).collect() }
+    let changes = applied.changes.iter().map(change).collect();
+    ApplyResponse { revision: applied.revision, changes, warnings: vec![] }
 }

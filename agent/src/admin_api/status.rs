@@ -4,7 +4,7 @@ use countersign_common::document::Problem;
 use tonic::Status;
 
 use crate::authority::AuthorityError;
-use crate::store::StoreError;
+use crate::store::{BundleRefusal, StoreError};
 
 /// The longest message in bytes: it travels percent-encoded in a trailer, and clients take
 /// header blocks of 16 KiB.
@@ -16,8 +16,14 @@ pub(super) fn of_store(error: &StoreError) -> Status {
     match error {
         StoreError::NoSuchEntry(_) => Status::not_found(text),
         StoreError::DuplicateEntry(_) => Status::invalid_argument(text),
-        StoreError::TooManyEntries { .. } => Status::resource_exhausted(text),
         StoreError::NothingKept => Status::failed_precondition(text),
+        StoreError::TooManyEntries { .. } | StoreError::Bundle(BundleRefusal::TooMany) => {
+            Status::resource_exhausted(text)
+        }
+        StoreError::Bundle(BundleRefusal::NoSuchBundle(_)) => Status::not_found(text),
+        StoreError::Bundle(BundleRefusal::Own(_) | BundleRefusal::NotABundle { .. }) => Status::invalid_argument(text),
+        // Older than what is set, or at odds with it.
+        StoreError::Bundle(_) => Status::failed_precondition(text),
         // The next request opens the database anew, so asking again may help.
         _ => Status::unavailable(text),
     }

@@ -16,14 +16,14 @@ pub struct Record {
     /// When it was decided.
     #[serde(serialize_with = "line::text")]
     pub time: String,
-    /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, ...;
+    /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, `bundle_set`, ...;
     /// `admission` for connections and requests that were refused before they were looked at.
     pub event: &'static str,
     /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `ended` (a stream, by the
     /// agent), `valid`, `invalid`; for changes by operators `created`, `updated`, `deleted`,
     /// `prepared`, `activated`, `failed`.
     pub outcome: &'static str,
-    /// Why, for operators; empty when issued.
+    /// Why, for operators; empty when issued. For a bundle that an operator changes: which one.
     #[serde(skip_serializing_if = "String::is_empty", serialize_with = "line::text")]
     pub reason: String,
     /// Who asked.

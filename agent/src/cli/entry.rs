@@ -6,7 +6,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -14,6 +14,7 @@ use countersign_common::entry::{Entry, parse_sources};
 use countersign_common::proto::admin::registry_client::RegistryClient;
 use countersign_common::proto::admin::{ApplyRequest, ApplyResponse, DeleteRequest, ListRequest};
 use countersign_common::spiffe_id::TrustDomain;
+use countersign_common::untrusted::inert_lines;
 use tonic::transport::Channel;
 
 use super::admin_socket::AdminSocket;
@@ -110,15 +111,19 @@ pub(super) enum EntryCommand {
 /// # Errors
 /// Why it could not be done, and with which exit code.
 pub(super) async fn run(command: EntryCommand) -> Result<Outcome, CliError> {
-    run_to(&mut stdout(), command).await
+    run_to(&mut stdout(), &mut stderr(), command).await
 }
 
-/// Runs one command and prints to `out`.
-async fn run_to(out: &mut impl Write, command: EntryCommand) -> Result<Outcome, CliError> {
+/// Runs one command, prints to `out` and warns on `err`.
+async fn run_to(out: &mut impl Write, err: &mut impl Write, command: EntryCommand) -> Result<Outcome, CliError> {
     let (text, outcome) = match command {
         EntryCommand::Validate { trust_domain, files } => (validate(&files, trust_domain.as_ref())?, Outcome::Done),
         EntryCommand::Apply { socket, prune, dry_run, files } => {
-            (apply(&socket, &files, prune, dry_run).await?, Outcome::Done)
+            let applied = request_apply(&socket, &files, prune, dry_run).await?;
+            for warning in &applied.warnings {
+                writeln!(err, "warning: {}", inert_lines(warning)).map_err(CliError::output)?;
+            }
+            (summaries(&applied, if dry_run { " (dry run)" } else { "" }), Outcome::Done)
         }
         // 1 says "different" here: whatever kept the command from comparing must not be taken for it.
         EntryCommand::Diff { socket, prune, files } => match diff(&socket, &files, prune).await {
@@ -140,11 +145,6 @@ fn validate(files: &[PathBuf], trust_domain: Option<&TrustDomain>) -> Result<Str
         1 => "1 entry valid".to_owned(),
         count => format!("{count} entries valid"),
     })
-}
-
-async fn apply(socket: &AdminSocket, files: &[PathBuf], prune: bool, dry_run: bool) -> Result<String, CliError> {
-    let applied = request_apply(socket, files, prune, dry_run).await?;
-    Ok(summaries(&applied, if dry_run { " (dry run)" } else { "" }))
 }
 
 async fn diff(socket: &AdminSocket, files: &[PathBuf], prune: bool) -> Result<String, CliError> {
@@ -197,15 +197,19 @@ async fn connect(socket: &AdminSocket) -> Result<RegistryClient<Channel>, CliErr
 }
 
 fn as_table(entries: &[Entry]) -> Result<String, CliError> {
-    let mut rows = vec![["ID", "SPIFFE ID", "SELECTORS", "AUDIENCES", "EXPIRES", "OWNER"].map(str::to_owned)];
+    let heading = ["ID", "SPIFFE ID", "SELECTORS", "AUDIENCES", "DNS NAMES", "FEDERATES WITH", "EXPIRES", "OWNER"];
+    let mut rows = vec![heading.map(str::to_owned)];
     for entry in entries {
         let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
         let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
+        let federates_with: Vec<_> = entry.federates_with.iter().map(TrustDomain::as_str).collect();
         rows.push([
             entry.id.to_string(),
             entry.spiffe_id.to_string(),
             selectors.join(" "),
             audiences.join(" "),
+            entry.x509.dns_names.join(" "),
+            federates_with.join(" "),
             entry.expires.map(|day| day.to_string()).unwrap_or_default(),
             entry.owner.clone().unwrap_or_default(),
         ]);

@@ -7,6 +7,7 @@ mod backup;
 mod bundle;
 mod dev;
 mod entry;
+mod input;
 mod jwt;
 mod outcome;
 mod output;

@@ -1,28 +1,38 @@
 //! Tables and transactions.
 //!
-//! Three tables: `meta` (format, trust domain, revision), `entries` (id to record) and
-//! `authority` (one sealed blob).
+//! Four tables: `meta` (format, trust domain, revision), `entries` (id to record), `authority` (one
+//! sealed blob) and, since format 2, `bundles` (another trust domain to its bundle document).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use countersign_common::bundle::Bundle;
 use countersign_common::entry::{Entry, EntrySet};
 use countersign_common::spiffe_id::TrustDomain;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::{Change, StoreError, record};
+use super::{Change, ForeignBundles, StoreError, foreign, record};
 
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<'_, &str, &str> = TableDefinition::new("entries");
 const AUTHORITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("authority");
+const BUNDLES: TableDefinition<'_, &str, &str> = TableDefinition::new("bundles");
 
 const FORMAT_KEY: &str = "format";
 const TRUST_DOMAIN_KEY: &str = "trust_domain";
 const REVISION_KEY: &str = "revision";
 const STATE_KEY: &str = "state";
 
-/// The format that this release writes: the tables above and the records in them.
-const FORMAT: u32 = 1;
+/// The format that this release writes: the tables above and the records in them. Format 1 had no bundles
+/// and no entries with `x509_ttl`, `dns_names` or `federates_with`: a release that knows only that one would
+/// take the new entries for damage, and federate with nobody.
+const FORMAT: u32 = 2;
+
+/// Everything that is stored, but for the authority's state.
+pub(super) struct Contents {
+    pub(super) entries: EntrySet,
+    pub(super) bundles: ForeignBundles,
+}
 
 /// An open database.
 pub(super) struct Database {
@@ -45,12 +55,26 @@ impl Database {
             meta.insert(REVISION_KEY, "0")?;
             transaction.open_table(ENTRIES)?;
             transaction.open_table(AUTHORITY)?;
+            transaction.open_table(BUNDLES)?;
             Ok(())
         })
     }
 
-    /// Everything that is stored, checked on the way.
-    pub(super) fn load(&self, trust_domain: &TrustDomain) -> Result<EntrySet, StoreError> {
+    /// Makes a database of format 1 one of this format: the new table, and what has been there stays.
+    fn upgrade(&self, found: u32) -> Result<(), StoreError> {
+        self.commit(|transaction| {
+            transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_string().as_str())?;
+            transaction.open_table(BUNDLES)?;
+            Ok(())
+        })?;
+        let file = self.path.display();
+        tracing::info!(%file, "the database had format {found} and has {FORMAT} now: earlier releases refuse it");
+        Ok(())
+    }
+
+    /// Everything that is stored, checked on the way. A database of an earlier format is brought to this
+    /// one, if nothing is wrong with it.
+    pub(super) fn load(&self, trust_domain: &TrustDomain) -> Result<Contents, StoreError> {
         let transaction = self.inner.begin_read().map_err(|error| self.damaged(&error))?;
         let meta = transaction.open_table(META).map_err(|error| match error {
             redb::TableError::TableDoesNotExist(_) => StoreError::NotADatabase { path: self.path.clone() },
@@ -65,9 +89,9 @@ impl Database {
             text.parse::<u64>().map_err(|_| self.damaged(&format!("the field {key} is not a number")))
         };
         let format = number(FORMAT_KEY, field(FORMAT_KEY)?)?;
-        let found = u32::try_from(format).unwrap_or(u32::MAX);
-        if found > FORMAT {
-            return Err(StoreError::NewerFormat { path: self.path.clone(), found, known: FORMAT });
+        let format = u32::try_from(format).unwrap_or(u32::MAX);
+        if format > FORMAT {
+            return Err(StoreError::NewerFormat { path: self.path.clone(), found: format, known: FORMAT });
         }
         let found = field(TRUST_DOMAIN_KEY)?;
         if found != trust_domain.as_str() {
@@ -78,7 +102,28 @@ impl Database {
         // Opened to be sure that it is there: a missing table must not read as "no keys yet".
         transaction.open_table(AUTHORITY).map_err(|error| self.damaged(&error))?;
         let table = transaction.open_table(ENTRIES).map_err(|error| self.damaged(&error))?;
-        Ok(EntrySet { revision, entries: self.load_entries(&table, trust_domain)? })
+        let entries = EntrySet { revision, entries: self.load_entries(&table, trust_domain)? };
+        if format < FORMAT {
+            self.upgrade(format)?;
+            return Ok(Contents { entries, bundles: ForeignBundles::new() });
+        }
+        let table = transaction.open_table(BUNDLES).map_err(|error| self.damaged(&error))?;
+        Ok(Contents { entries, bundles: self.load_bundles(&table, trust_domain)? })
+    }
+
+    fn load_bundles(
+        &self,
+        table: &impl ReadableTable<&'static str, &'static str>,
+        own: &TrustDomain,
+    ) -> Result<ForeignBundles, StoreError> {
+        let mut bundles = ForeignBundles::new();
+        for row in table.iter().map_err(|error| self.damaged(&error))? {
+            let (name, document) = row.map_err(|error| self.damaged(&error))?;
+            let bundle = foreign::decode(name.value(), document.value(), own)
+                .map_err(|reason| self.damaged(&format!("the bundle of {:?}: {reason}", name.value())))?;
+            bundles.insert(bundle.trust_domain.clone(), Arc::new(bundle));
+        }
+        Ok(bundles)
     }
 
     fn load_entries(
@@ -128,12 +173,39 @@ impl Database {
         let copied = |transaction: &WriteTransaction| -> Result<(), redb::Error> {
             copy_table(&read, transaction, META)?;
             copy_table(&read, transaction, ENTRIES)?;
-            copy_table(&read, transaction, AUTHORITY)
+            copy_table(&read, transaction, AUTHORITY)?;
+            copy_table(&read, transaction, BUNDLES)
         };
         let mut transaction = copy.inner.begin_write().map_err(|error| failed(error.into()))?;
         transaction.set_two_phase_commit(true);
         copied(&transaction).map_err(failed)?;
         transaction.commit().map_err(|error| failed(error.into()))
+    }
+
+    /// The document that is set as the bundle of `trust_domain`.
+    pub(super) fn bundle_document(&self, trust_domain: &TrustDomain) -> Result<Option<String>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.inner.begin_read()?.open_table(BUNDLES)?;
+            Ok(table.get(trust_domain.as_str())?.map(|document| document.value().to_owned()))
+        };
+        read().map_err(|error| self.damaged(&error))
+    }
+
+    /// Writes a changed bundle, which `document` is the text of.
+    pub(super) fn write_bundle(&self, change: &Change<Bundle>, document: &str) -> Result<(), StoreError> {
+        self.commit(|transaction| {
+            let mut bundles = transaction.open_table(BUNDLES)?;
+            match change {
+                Change::Created(bundle) | Change::Updated { after: bundle, .. } => {
+                    bundles.insert(bundle.trust_domain.as_str(), document)?;
+                }
+                Change::Deleted(bundle) => {
+                    bundles.remove(bundle.trust_domain.as_str())?;
+                }
+                Change::Unchanged(_) => {}
+            }
+            Ok(())
+        })
     }
 
     /// The authority's state, if one was saved.
@@ -158,15 +230,24 @@ impl Database {
     /// In two phases: the slot that names the current state is switched only after all its pages
     /// are on disk. In one phase a crash is told from a commit by checksums alone, which are not
     /// cryptographic.
+    ///
+    /// Then one more that changes nothing: no checksum covers the bit that says which of the two slots
+    /// counts, and both of them name this state from then on. Otherwise a flip of that bit would take
+    /// the change back in silence.
     fn commit(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StoreError> {
         let commit = || -> Result<(), redb::Error> {
-            let mut transaction = self.inner.begin_write()?;
-            transaction.set_two_phase_commit(true);
+            let transaction = self.begin()?;
             change(&transaction)?;
             transaction.commit()?;
-            Ok(())
+            Ok(self.begin()?.commit()?)
         };
         commit().map_err(|error| StoreError::Write { path: self.path.clone(), reason: error.to_string() })
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, redb::Error> {
+        let mut transaction = self.inner.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        Ok(transaction)
     }
 
     fn damaged(&self, damage: &impl ToString) -> StoreError {

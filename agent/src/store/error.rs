@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use countersign_common::entry::EntryId;
 use countersign_common::spiffe_id::TrustDomain;
 
+use super::foreign::BundleRefusal;
 use super::plan::MAX_ENTRIES;
 
 /// Why a record could not be read or written.
@@ -23,6 +24,9 @@ pub enum StoreError {
         /// How many there would be.
         count: usize,
     },
+    /// The bundle of another trust domain is not set, shown or deleted.
+    #[error(transparent)]
+    Bundle(#[from] BundleRefusal),
     /// The directory of the database is not there.
     #[error("the database's directory {} cannot be used: {source}; create it, owned by the agent's user, mode 0700", path.display())]
     Directory {

@@ -5,13 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use countersign_common::entry::EntrySet;
 use countersign_common::spiffe_id::TrustDomain;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, DatabaseError, StorageError};
 
 use super::StoreError;
-use super::database::Database;
+use super::database::{Contents, Database};
 #[cfg(feature = "weakened")]
 use crate::weakened::Protection;
 
@@ -46,7 +45,7 @@ impl Place {
 }
 
 /// Opens the database and reads it; creates it where there is none.
-pub(super) fn open(place: &Place, trust_domain: &TrustDomain) -> Result<(Database, EntrySet), StoreError> {
+pub(super) fn open(place: &Place, trust_domain: &TrustDomain) -> Result<(Database, Contents), StoreError> {
     let database = match place {
         Place::Memory => {
             let database = start(builder().create_with_backend(InMemoryBackend::new()), place.path())?;
@@ -66,17 +65,17 @@ pub(super) fn open(place: &Place, trust_domain: &TrustDomain) -> Result<(Databas
             }
         }
     };
-    let entries = database.load(trust_domain)?;
-    Ok((database, entries))
+    let contents = database.load(trust_domain)?;
+    Ok((database, contents))
 }
 
 /// Opens a database that was open before: one that is gone is not created anew.
-pub(super) fn reopen(place: &Place, trust_domain: &TrustDomain) -> Result<(Database, EntrySet), StoreError> {
+pub(super) fn reopen(place: &Place, trust_domain: &TrustDomain) -> Result<(Database, Contents), StoreError> {
     let path = place.path();
     let file = open_file(path).map_err(|source| StoreError::File { doing: "open", path: path.to_owned(), source })?;
     let database = open_existing(file, path)?;
-    let entries = database.load(trust_domain)?;
-    Ok((database, entries))
+    let contents = database.load(trust_domain)?;
+    Ok((database, contents))
 }
 
 pub(super) fn open_file(path: &Path) -> io::Result<File> {

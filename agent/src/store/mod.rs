@@ -1,13 +1,14 @@
-//! Records at rest: entries, sealed keys, revisions. One writer; each change is one transaction.
+//! Records at rest: entries, bundles of other trust domains, sealed keys, revisions. One writer; each change is one transaction.
 //!
-//! One thread owns the database and the current set of entries. It takes requests from a
-//! bounded channel, plans what one changes, commits it (on disk before it answers), and then
+//! One thread owns the database and the current sets of entries and bundles. It takes requests
+//! from a bounded channel, plans what one changes, commits it (on disk before it answers), and then
 //! publishes the new set by `watch`. Nobody else touches the file.
 
 mod copy;
 mod database;
 mod error;
 mod file;
+mod foreign;
 mod plan;
 mod record;
 mod restore;
@@ -26,8 +27,10 @@ use countersign_common::spiffe_id::TrustDomain;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::file::Place;
+use self::foreign::NewBundle;
 use self::writer::{Request, Writer};
 pub use error::StoreError;
+pub use foreign::BundleRefusal;
 pub use restore::Restoring;
 
 /// Requests that wait for the writer; who comes when there are as many waits to be let in.
@@ -38,27 +41,28 @@ const MAX_WAITING_REQUESTS: usize = 16;
 pub struct Store {
     requests: mpsc::Sender<Request>,
     entries: watch::Receiver<Arc<EntrySet>>,
+    bundles: watch::Receiver<Arc<ForeignBundles>>,
 }
 
 /// Bundles of other trust domains, as operators set them.
 pub type ForeignBundles = BTreeMap<TrustDomain, Arc<Bundle>>;
 
-/// What one commit did to one entry.
+/// What one commit did to one entry, or to one bundle.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum Change<T = Entry> {
     /// New.
-    Created(Arc<Entry>),
+    Created(Arc<T>),
     /// Different from before.
     Updated {
         /// As it was.
-        before: Arc<Entry>,
+        before: Arc<T>,
         /// As it is.
-        after: Arc<Entry>,
+        after: Arc<T>,
     },
     /// Gone.
-    Deleted(Arc<Entry>),
+    Deleted(Arc<T>),
     /// The same as before.
-    Unchanged(Arc<Entry>),
+    Unchanged(Arc<T>),
 }
 
 /// What a commit did.
@@ -92,9 +96,10 @@ impl Store {
 
     fn start(place: Place, trust_domain: &TrustDomain) -> Result<Self, StoreError> {
         let (requests, inbox) = mpsc::channel(MAX_WAITING_REQUESTS);
-        let (writer, entries) = Writer::open(place, trust_domain)?;
+        let writer = Writer::open(place, trust_domain)?;
+        let (entries, bundles) = writer.subscribe();
         writer.spawn(inbox)?;
-        Ok(Self { requests, entries })
+        Ok(Self { requests, entries, bundles })
     }
 
     /// The entries of the latest revision, and news of each later one.
@@ -104,7 +109,40 @@ impl Store {
 
     /// The bundles of other trust domains, and news of each change.
     pub fn foreign_bundles(&self) -> watch::Receiver<Arc<ForeignBundles>> {
-        watch::channel(Arc::default()).1
+        self.bundles.clone()
+    }
+
+    /// Sets the bundle of another trust domain to `document`, a SPIFFE bundle document or JWK Set. With
+    /// `force` it may be older than the one that is set; with `dry_run` nothing is committed.
+    ///
+    /// # Errors
+    /// Nothing was committed: [`StoreError::Bundle`] says why the document is refused; after
+    /// [`StoreError::Write`] the request is to be made again.
+    pub async fn set_bundle(
+        &self,
+        trust_domain: TrustDomain,
+        document: String,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<Change<Bundle>, StoreError> {
+        let new = NewBundle { trust_domain, document, force };
+        self.ask(|reply| Request::SetBundle { new, dry_run, reply }).await
+    }
+
+    /// Deletes the bundle of another trust domain. With `dry_run` nothing is committed.
+    ///
+    /// # Errors
+    /// Nothing was deleted; [`StoreError::Bundle`] if there is none.
+    pub async fn delete_bundle(&self, trust_domain: TrustDomain, dry_run: bool) -> Result<Change<Bundle>, StoreError> {
+        self.ask(|reply| Request::DeleteBundle { trust_domain, dry_run, reply }).await
+    }
+
+    /// The bundle of another trust domain as it was set, byte for byte.
+    ///
+    /// # Errors
+    /// [`StoreError::Bundle`] if none is set.
+    pub async fn bundle_document(&self, trust_domain: TrustDomain) -> Result<String, StoreError> {
+        self.ask(|reply| Request::BundleDocument { trust_domain, reply }).await
     }
 
     /// Creates and updates entries in one transaction. With `prune`, entries that are not

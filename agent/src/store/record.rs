@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms};
+use countersign_common::entry::{
+    AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms, X509Terms, check_dns_name,
+};
 use countersign_common::selector::SelectorError;
-use countersign_common::spiffe_id::SpiffeId;
+use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 /// The shape at rest. Its fields are part of the database's format: a new one needs a new
@@ -25,6 +27,12 @@ struct Record {
     ttl: Option<Duration>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     audience_ttl: Vec<(String, Duration)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    x509_ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dns_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    federates_with: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +54,9 @@ pub(super) fn encode(entry: &Entry) -> Result<String, serde_json::Error> {
         max_audiences: entry.jwt.max_audiences,
         ttl: entry.jwt.ttl,
         audience_ttl: entry.jwt.audience_ttl.iter().map(|(audience, ttl)| (pattern(audience), *ttl)).collect(),
+        x509_ttl: entry.x509.ttl,
+        dns_names: entry.x509.dns_names.clone(),
+        federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
         hint: entry.hint.clone(),
         owner: entry.owner.clone(),
         review_by: entry.review_by.map(|day| day.to_string()),
@@ -64,6 +75,7 @@ pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
     let audiences: Result<_, String> = record.audiences.iter().map(|text| pattern(text)).collect();
     let audience_ttl: Result<_, String> =
         record.audience_ttl.iter().map(|(text, ttl)| Ok((pattern(text)?, *ttl))).collect();
+    let federates_with: Result<_, String> = record.federates_with.iter().map(|text| trust_domain(text)).collect();
     Ok(Entry {
         id: EntryId::parse(id).ok_or("the id is not an entry id")?,
         spiffe_id: SpiffeId::parse(&record.spiffe_id).map_err(|error| error.to_string())?,
@@ -75,8 +87,8 @@ pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
             ttl: record.ttl,
             audience_ttl: audience_ttl?,
         },
-        x509: countersign_common::entry::X509Terms::default(),
-        federates_with: std::collections::BTreeSet::new(),
+        x509: X509Terms { ttl: record.x509_ttl, dns_names: dns_names(record.dns_names)? },
+        federates_with: federates_with?,
         hint: record.hint,
         owner: record.owner,
         review_by: record.review_by.as_deref().map(day).transpose()?,
@@ -86,6 +98,17 @@ pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
 
 fn pattern(text: &str) -> Result<AudiencePattern, String> {
     AudiencePattern::parse(text).map_err(|error| format!("the audience {text:?} {error}"))
+}
+
+fn dns_names(names: Vec<String>) -> Result<Vec<String>, String> {
+    for name in &names {
+        check_dns_name(name).map_err(|error| format!("the DNS name {name:?} {error}"))?;
+    }
+    Ok(names)
+}
+
+fn trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|error| format!("{text:?} {error}"))
 }
 
 fn rule(text: &str) -> Result<ImageRule, String> {
@@ -134,13 +157,31 @@ mod tests {
             r#"{"spiffe_id":"spiffe://example.org/a","selectors":["unix:uid:1"],"allow":["traced"],"#,
             r#""audiences":["b","s/*"],"#,
             r#""max_audiences":2,"ttl":{"secs":300,"nanos":0},"audience_ttl":[["s/*",{"secs":30,"nanos":0}]],"#,
+            r#""x509_ttl":{"secs":3600,"nanos":0},"dns_names":["b.internal","*.a"],"federates_with":["other.example"],"#,
             r#""hint":"h","owner":"o","review_by":"2027-03-01","expires":"2027-09-01"}"#,
         );
         assert_eq!(encode(&decode("a", full).unwrap()).unwrap(), full);
         let bare =
             r#"{"spiffe_id":"spiffe://example.org/a","selectors":["unix:uid:1"],"audiences":[],"max_audiences":1}"#;
         assert_eq!(encode(&decode("a", bare).unwrap()).unwrap(), bare);
-        assert!(decode("a", bare).unwrap().allow.is_empty());
+        let least = decode("a", bare).unwrap();
+        assert!(least.allow.is_empty() && least.federates_with.is_empty());
+        assert_eq!((least.x509, least.jwt.audiences.len()), (X509Terms::default(), 0));
         assert!(decode("a", &bare.replace("max_audiences", "max_audience")).unwrap_err().contains("unknown field"));
+    }
+
+    #[test]
+    fn what_no_entry_can_say_is_damage() {
+        let with = |field: &str| {
+            let record =
+                r#"{"spiffe_id":"spiffe://example.org/a","selectors":["unix:uid:1"],"audiences":[],"max_audiences":1"#;
+            decode("a", &format!("{record},{field}}}"))
+        };
+        assert!(with(r#""dns_names":["a.b"],"federates_with":["c"]"#).is_ok());
+        assert_eq!(
+            with(r#""dns_names":["A.b"]"#).unwrap_err(),
+            r#"the DNS name "A.b" has upper case: write it in lower case"#
+        );
+        assert!(with(r#""federates_with":["spiffe://c"]"#).unwrap_err().contains("spiffe://c"));
     }
 }

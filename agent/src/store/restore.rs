@@ -48,7 +48,7 @@ impl Restoring {
         // Messages name the file that the operator knows.
         let reopened = unplaced.reopen().map_err(failed)?;
         let database = file::open_existing(reopened, backup)?;
-        let entries = database.load(trust_domain)?;
+        let entries = database.load(trust_domain)?.entries;
         Ok(Self { database, unplaced, path: path.to_owned(), entries })
     }
 

@@ -1,16 +1,18 @@
-//! The one thread that owns the database and the current set of entries.
+//! The one thread that owns the database and the current sets of entries and bundles.
 
 use std::fs::File;
 use std::sync::Arc;
 use std::{io, thread};
 
+use countersign_common::bundle::Bundle;
 use countersign_common::entry::{Entry, EntryId, EntrySet};
 use countersign_common::spiffe_id::TrustDomain;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::database::Database;
 use super::file::{self, Place};
-use super::{Applied, Change, StoreError, copy, plan};
+use super::foreign::{self, BundleRefusal, NewBundle};
+use super::{Applied, Change, ForeignBundles, StoreError, copy, plan};
 use crate::weakened::Protection;
 
 /// Where an answer goes.
@@ -23,6 +25,12 @@ pub(super) enum Request {
     Apply { entries: Vec<Entry>, prune: bool, dry_run: bool, reply: Reply<Applied> },
     /// Delete.
     Delete { ids: Vec<EntryId>, dry_run: bool, reply: Reply<Applied> },
+    /// Create or replace the bundle of another trust domain.
+    SetBundle { new: NewBundle, dry_run: bool, reply: Reply<Change<Bundle>> },
+    /// Delete one.
+    DeleteBundle { trust_domain: TrustDomain, dry_run: bool, reply: Reply<Change<Bundle>> },
+    /// Read one as it was set.
+    BundleDocument { trust_domain: TrustDomain, reply: Reply<String> },
     /// Read the authority's state.
     AuthorityState(Reply<Option<Vec<u8>>>),
     /// Write the authority's state.
@@ -39,18 +47,26 @@ pub(super) struct Writer {
     trust_domain: TrustDomain,
     /// `None` after a failed write: what the file holds is then read anew before the next request.
     database: Option<Database>,
-    published: watch::Sender<Arc<EntrySet>>,
+    entries: watch::Sender<Arc<EntrySet>>,
+    bundles: watch::Sender<Arc<ForeignBundles>>,
 }
 
 impl Writer {
     /// Opens the database and publishes what it holds.
-    pub(super) fn open(
-        place: Place,
-        trust_domain: &TrustDomain,
-    ) -> Result<(Self, watch::Receiver<Arc<EntrySet>>), StoreError> {
-        let (database, entries) = file::open(&place, trust_domain)?;
-        let (published, receiver) = watch::channel(Arc::new(entries));
-        Ok((Self { place, trust_domain: trust_domain.clone(), database: Some(database), published }, receiver))
+    pub(super) fn open(place: Place, trust_domain: &TrustDomain) -> Result<Self, StoreError> {
+        let (database, contents) = file::open(&place, trust_domain)?;
+        Ok(Self {
+            place,
+            trust_domain: trust_domain.clone(),
+            database: Some(database),
+            entries: watch::Sender::new(Arc::new(contents.entries)),
+            bundles: watch::Sender::new(Arc::new(contents.bundles)),
+        })
+    }
+
+    /// Where the entries and the bundles of each commit are told.
+    pub(super) fn subscribe(&self) -> (watch::Receiver<Arc<EntrySet>>, watch::Receiver<Arc<ForeignBundles>>) {
+        (self.entries.subscribe(), self.bundles.subscribe())
     }
 
     /// Serves requests in a thread of its own until all senders are gone or one asks to close.
@@ -80,6 +96,15 @@ impl Writer {
             Request::Delete { ids, dry_run, reply } => {
                 let _ = reply.send(self.delete(ids, dry_run));
             }
+            Request::SetBundle { new, dry_run, reply } => {
+                let _ = reply.send(self.set_bundle(&new, dry_run));
+            }
+            Request::DeleteBundle { trust_domain, dry_run, reply } => {
+                let _ = reply.send(self.delete_bundle(&trust_domain, dry_run));
+            }
+            Request::BundleDocument { trust_domain, reply } => {
+                let _ = reply.send(self.bundle_document(&trust_domain));
+            }
             Request::AuthorityState(reply) => {
                 let _ = reply.send(self.with_database(|database| database.authority_state()));
             }
@@ -95,14 +120,14 @@ impl Writer {
 
     fn apply(&mut self, entries: Vec<Entry>, prune: bool, dry_run: bool) -> Result<Applied, StoreError> {
         self.reopen()?;
-        let current = self.published.borrow().clone();
+        let current = self.entries.borrow().clone();
         let changes = plan::apply(&current, entries, prune)?;
         if dry_run { Ok(Applied { revision: current.revision, changes }) } else { self.commit(&current, changes) }
     }
 
     fn delete(&mut self, ids: Vec<EntryId>, dry_run: bool) -> Result<Applied, StoreError> {
         self.reopen()?;
-        let current = self.published.borrow().clone();
+        let current = self.entries.borrow().clone();
         let changes = plan::delete(&current, ids)?;
         if dry_run { Ok(Applied { revision: current.revision, changes }) } else { self.commit(&current, changes) }
     }
@@ -123,8 +148,42 @@ impl Writer {
         if !Protection::Durable.is_out() {
             self.with_database(|database| database.write_entries(revision, &changes))?;
         }
-        self.published.send_replace(Arc::new(EntrySet { revision, entries: plan::after(current, &changes) }));
+        self.entries.send_replace(Arc::new(EntrySet { revision, entries: plan::after(current, &changes) }));
         Ok(Applied { revision, changes })
+    }
+
+    fn set_bundle(&mut self, new: &NewBundle, dry_run: bool) -> Result<Change<Bundle>, StoreError> {
+        let stored = self.with_database(|database| database.bundle_document(&new.trust_domain))?;
+        let current = self.bundles.borrow().clone();
+        let change = foreign::set(&current, stored.as_deref(), new, &self.trust_domain)?;
+        if dry_run { Ok(change) } else { self.commit_bundle(&current, change, &new.document) }
+    }
+
+    fn delete_bundle(&mut self, trust_domain: &TrustDomain, dry_run: bool) -> Result<Change<Bundle>, StoreError> {
+        self.reopen()?;
+        let current = self.bundles.borrow().clone();
+        let change = foreign::delete(&current, trust_domain, &self.trust_domain)?;
+        if dry_run { Ok(change) } else { self.commit_bundle(&current, change, "") }
+    }
+
+    fn bundle_document(&mut self, trust_domain: &TrustDomain) -> Result<String, StoreError> {
+        let document = self.with_database(|database| database.bundle_document(trust_domain))?;
+        Ok(document.ok_or_else(|| BundleRefusal::NoSuchBundle(trust_domain.clone()))?)
+    }
+
+    /// Makes a changed bundle durable, then public: no key is trusted, or forgotten, that a crash could
+    /// take back.
+    fn commit_bundle(
+        &mut self,
+        current: &ForeignBundles,
+        change: Change<Bundle>,
+        document: &str,
+    ) -> Result<Change<Bundle>, StoreError> {
+        if !matches!(change, Change::Unchanged(_)) {
+            self.with_database(|database| database.write_bundle(&change, document))?;
+            self.bundles.send_replace(Arc::new(foreign::after(current, &change)));
+        }
+        Ok(change)
     }
 
     /// Does one thing with the database, and lets go of it if that fails: the database refuses
@@ -142,11 +201,15 @@ impl Writer {
     /// Opens the database again after a failure, and publishes what it turned out to hold.
     fn reopen(&mut self) -> Result<(), StoreError> {
         if self.database.is_none() {
-            let (database, entries) = file::reopen(&self.place, &self.trust_domain)?;
+            let (database, contents) = file::reopen(&self.place, &self.trust_domain)?;
             self.database = Some(database);
-            let current = self.published.borrow().revision;
-            if entries.revision != current {
-                self.published.send_replace(Arc::new(entries));
+            let current = self.entries.borrow().revision;
+            if contents.entries.revision != current {
+                self.entries.send_replace(Arc::new(contents.entries));
+            }
+            let changed = **self.bundles.borrow() != contents.bundles;
+            if changed {
+                self.bundles.send_replace(Arc::new(contents.bundles));
             }
         }
         Ok(())

@@ -68,14 +68,6 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// Reports key `name`, if it stands there, as known but not to be used.
-    pub fn refuse(&mut self, name: &'static str, reason: &str) {
-        self.know(name);
-        if self.field(name).is_some() {
-            self.report(name, reason);
-        }
-    }
-
     /// The node of key `name`; a key without a value is a problem.
     pub fn node(&mut self, name: &'static str) -> Option<&'p Node> {
         self.know(name);

@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::read::life_within;
 use super::{AudiencePattern, JwtTerms};
-use crate::document::{Reader, duration_within, near_miss, quoted};
+use crate::document::{Reader, near_miss, quoted};
 
 /// How many audience patterns an entry may list.
 const MAX_AUDIENCES: usize = 1000;
@@ -82,8 +83,6 @@ fn audience(text: &str) -> Result<AudiencePattern, String> {
     AudiencePattern::parse(text).map_err(|error| format!("{} {error}", quoted(text)))
 }
 
-/// A token's times are whole seconds (RFC 7519, section 2, `NumericDate`, as issued here).
 fn life(text: &str) -> Result<Duration, String> {
-    let life = duration_within(text, &TTL)?;
-    if life.subsec_nanos() == 0 { Ok(life) } else { Err(format!("{} is not a whole number of seconds", quoted(text))) }
+    life_within(text, &TTL)
 }

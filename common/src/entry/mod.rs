@@ -1,16 +1,19 @@
 //! Registration entries: which process is entitled to which SPIFFE ID, on which terms.
 
 mod audience;
+mod dns_name;
 mod image_rule;
 mod jwt_terms;
 mod read;
 mod write;
+mod x509_terms;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use audience::{AudienceError, AudiencePattern};
+pub use dns_name::{DnsNameError, check_dns_name};
 pub use image_rule::ImageRule;
 pub use read::{parse_entries, parse_sources};
 pub use write::to_yaml;
@@ -57,7 +60,7 @@ pub struct Entry {
     pub jwt: JwtTerms,
     /// Terms of X509-SVIDs, which every entry grants whose SPIFFE ID has a path (X509-SVID.md, section 3.1).
     pub x509: X509Terms,
-    /// Other trust domains whose bundles the workload is given.
+    /// Other trust domains whose bundles the workload is given; never its own, at most 100.
     pub federates_with: BTreeSet<TrustDomain>,
     /// Tells several identities of one workload apart; at most 1024 bytes
     /// (`SPIFFE_Workload_API.md`, section 6.2.1), without control characters.
@@ -105,7 +108,8 @@ impl Default for JwtTerms {
 pub struct X509Terms {
     /// Life of a leaf: whole seconds from one minute to 30 days; `None` for the agent's default.
     pub ttl: Option<Duration>,
-    /// DNS names beside the SPIFFE ID, in the order of the entry; at most 32, none twice.
+    /// DNS names beside the SPIFFE ID, in the order of the entry; at most 32, none twice, each as
+    /// [`check_dns_name`] has it.
     pub dns_names: Vec<String>,
 }
 

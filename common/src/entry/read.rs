@@ -1,15 +1,21 @@
 //! Entries from YAML: the fields of one entry, and what must hold between entries.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use super::jwt_terms;
-use super::{Date, Entry, EntryId, ImageRule, X509Terms};
-use crate::document::{MAX_PROBLEMS, Node, Problem, Problems, Reader, near_miss, quoted, read_documents};
+use super::{Date, Entry, EntryId, ImageRule};
+use super::{jwt_terms, x509_terms};
+use crate::document::{MAX_PROBLEMS, Node, Problem, Problems, Reader};
+use crate::document::{duration_within, near_miss, quoted, read_documents};
 use crate::selector::Selector;
 use crate::spiffe_id::{SpiffeId, TrustDomain};
 
 /// How many selectors an entry may have.
 const MAX_SELECTORS: usize = 100;
+
+/// How many other trust domains an entry may federate with.
+const MAX_FEDERATES_WITH: usize = 100;
 
 /// The longest hint and the longest owner, in bytes (for the hint: `SPIFFE_Workload_API.md`, section 6.2.1).
 const MAX_WORDS_BYTES: usize = 1024;
@@ -77,14 +83,14 @@ fn entry(
     let selectors = selectors(&mut reader);
     let allow = allow(&mut reader);
     let jwt = reader.mapping("jwt").map(jwt_terms::read).unwrap_or_default();
+    let x509 = reader.mapping("x509").map(x509_terms::read).unwrap_or_default();
+    let own = spiffe_id.as_ref().map(SpiffeId::trust_domain).or(trust_domain.cloned());
+    let federates_with = federates_with(&mut reader, own.as_ref());
     let hint = reader.parsed("hint", words);
     let owner = reader.parsed("owner", words);
     let review_by = reader.parsed("review_by", date);
     let expires = reader.parsed("expires", date);
-    reader.refuse("x509", UNSERVED);
-    reader.refuse("federates_with", UNSERVED);
     reader.finish();
-    let (x509, federates_with) = (X509Terms::default(), BTreeSet::new());
     let (id, spiffe_id, selectors) = (id?, spiffe_id?, selectors?);
     Some(Entry { id, spiffe_id, selectors, allow, jwt, x509, federates_with, hint, owner, review_by, expires })
 }
@@ -112,6 +118,31 @@ fn allow(reader: &mut Reader<'_>) -> BTreeSet<ImageRule> {
         if lifted.insert(rule) { Ok(()) } else { Err(format!("{} stands twice", quoted(text))) }
     });
     lifted
+}
+
+/// The other trust domains of the entry. The own one is nobody's to federate with: every workload
+/// is given its bundle.
+fn federates_with(reader: &mut Reader<'_>, own: Option<&TrustDomain>) -> BTreeSet<TrustDomain> {
+    let mut domains = BTreeSet::new();
+    reader.list("federates_with", MAX_FEDERATES_WITH, |text| {
+        let domain = other_trust_domain(text)?;
+        if own == Some(&domain) {
+            return Err(format!("{} is the entry's own trust domain, whose bundle it has anyway", quoted(text)));
+        }
+        if domains.insert(domain) { Ok(()) } else { Err(format!("{} stands twice", quoted(text))) }
+    });
+    domains
+}
+
+fn other_trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|error| {
+        // Lists of trust domains are written with and without the scheme elsewhere.
+        let bare = text.strip_prefix("spiffe://").map(|rest| rest.trim_end_matches('/'));
+        match bare.filter(|bare| TrustDomain::parse(bare).is_ok()) {
+            Some(bare) => format!("{} is not a bare trust domain name, did you mean {}?", quoted(text), quoted(bare)),
+            None => format!("{} {error}", quoted(text)),
+        }
+    })
 }
 
 fn unknown_rule(text: &str) -> String {
@@ -150,6 +181,13 @@ fn words(text: &str) -> Result<String, String> {
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// A life within `bounds`. The times of documents are whole seconds (RFC 7519, section 2, `NumericDate`, as
+/// issued here; RFC 5280, section 4.1.2.5).
+pub(super) fn life_within(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let life = duration_within(text, bounds)?;
+    if life.subsec_nanos() == 0 { Ok(life) } else { Err(format!("{} is not a whole number of seconds", quoted(text))) }
 }
 
 fn date(text: &str) -> Result<Date, String> {

@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::jwt_terms::REST;
-use super::{AudiencePattern, Entry, JwtTerms};
+use super::{AudiencePattern, Entry, JwtTerms, X509Terms};
 use crate::document::duration_text;
+use crate::spiffe_id::TrustDomain;
 
 /// One YAML document (without `---`), ending in a newline; `parse_entries` reads it back to the same entry.
 pub fn to_yaml(entry: &Entry) -> String {
@@ -21,6 +22,10 @@ pub fn to_yaml(entry: &Entry) -> String {
         line(&mut yaml, "allow", format!("[{}]", words.join(", ")));
     }
     jwt(&mut yaml, &entry.jwt);
+    x509(&mut yaml, &entry.x509);
+    if !entry.federates_with.is_empty() {
+        line(&mut yaml, "federates_with", list(entry.federates_with.iter().map(TrustDomain::as_str)));
+    }
     for (name, words) in [("hint", &entry.hint), ("owner", &entry.owner)] {
         if let Some(words) = words {
             line(&mut yaml, name, scalar(words));
@@ -38,15 +43,33 @@ fn jwt(yaml: &mut String, terms: &JwtTerms) {
     if *terms == JwtTerms::default() {
         return;
     }
-    let audiences: Vec<_> = terms.audiences.iter().map(|pattern| flow_scalar(pattern.as_str())).collect();
     yaml.push_str("jwt:\n");
-    line(yaml, "  audiences", format!("[{}]", audiences.join(", ")));
+    line(yaml, "  audiences", list(terms.audiences.iter().map(AudiencePattern::as_str)));
     line(yaml, "  max_audiences", terms.max_audiences);
     match (&terms.ttl, terms.audience_ttl.as_slice()) {
         (None, []) => {}
         (Some(all), []) => line(yaml, "  ttl", duration_text(*all)),
         (rest, single) => line(yaml, "  ttl", lives(*rest, single)),
     }
+}
+
+fn x509(yaml: &mut String, terms: &X509Terms) {
+    if *terms == X509Terms::default() {
+        return;
+    }
+    yaml.push_str("x509:\n");
+    if let Some(ttl) = terms.ttl {
+        line(yaml, "  ttl", duration_text(ttl));
+    }
+    if !terms.dns_names.is_empty() {
+        line(yaml, "  dns_names", list(terms.dns_names.iter().map(String::as_str)));
+    }
+}
+
+/// `[billing, stock/*]`
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let scalars: Vec<_> = texts.map(flow_scalar).collect();
+    format!("[{}]", scalars.join(", "))
 }
 
 /// `{stock/*: 30s, default: 5m}`

@@ -1,5 +1,6 @@
 //! The admin API over a real socket: what operators get, and what is recorded first.
 
+mod bundles;
 mod permission;
 mod socket;
 
@@ -52,6 +53,7 @@ fn own_uid() -> u32 {
 /// A served admin API.
 pub(crate) struct Agent {
     store: Store,
+    authority: Arc<EmbeddedAuthority>,
     pub(crate) socket: PathBuf,
     /// Keeps the authority going.
     _drain: DrainTrigger,
@@ -84,9 +86,9 @@ impl Agent {
             started: NOW,
         };
         let registry = crate::registry::publish(store.entries());
-        let admin = Admin { store: store.clone(), registry, authority, audit, clock, usage, access };
+        let admin = Admin { store: store.clone(), registry, authority: authority.clone(), audit, clock, usage, access };
         socket::serve(&socket, routes(admin));
-        Self { store, socket, _drain: trigger, directory }
+        Self { store, authority, socket, _drain: trigger, directory }
     }
 
     /// Event, outcome and entry of every record, after the first `seen` of them.
@@ -130,6 +132,18 @@ impl Agent {
         let source = Source { name: "entries.yaml".to_owned(), text: text.to_owned() };
         let request = ApplyRequest { sources: vec![source], prune, dry_run };
         self.registry().await.apply(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Sets the bundle of another trust domain behind the back of the API.
+    pub(crate) async fn set_bundle(&self, trust_domain: &str, document: &str) {
+        let trust_domain = TrustDomain::parse(trust_domain).unwrap();
+        self.store.set_bundle(trust_domain, document.to_owned(), true, false).await.unwrap();
+    }
+
+    /// Applies entries with these ids that federate with `trust_domain`.
+    pub(crate) async fn apply_federating(&self, ids: &[&str], trust_domain: &str) {
+        let of = |id: &&str| format!("{}federates_with: [{trust_domain}]\n", entry(id, 1));
+        self.apply(&ids.iter().map(of).collect::<String>(), false, false).await.unwrap();
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {

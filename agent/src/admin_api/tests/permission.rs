@@ -7,11 +7,12 @@ use std::process::Command;
 use std::{env, fs};
 
 use countersign_common::proto::admin::authority_client::AuthorityClient;
+use countersign_common::proto::admin::bundles_client::BundlesClient;
 use countersign_common::proto::admin::registry_client::RegistryClient;
 use countersign_common::proto::admin::usage_client::UsageClient;
 use countersign_common::proto::admin::{
-    ActivateRequest, ApplyRequest, DeleteRequest, ListRequest, PrepareRequest, ShowAuthorityRequest, ShowBundleRequest,
-    ShowUsageRequest,
+    ActivateRequest, ApplyRequest, DeleteBundleRequest, DeleteRequest, GetBundleRequest, ListBundlesRequest,
+    ListRequest, PrepareRequest, SetBundleRequest, ShowAuthorityRequest, ShowBundleRequest, ShowUsageRequest,
 };
 use tonic::{Code, Status};
 
@@ -41,6 +42,11 @@ async fn assert_denied(socket: &Path) {
     denied(authority.prepare(PrepareRequest {}).await.unwrap_err());
     denied(authority.activate(ActivateRequest {}).await.unwrap_err());
     denied(authority.show_bundle(ShowBundleRequest {}).await.unwrap_err());
+    let mut bundles = BundlesClient::new(connect(socket).await);
+    denied(bundles.list(ListBundlesRequest {}).await.unwrap_err());
+    denied(bundles.show(GetBundleRequest::default()).await.unwrap_err());
+    denied(bundles.set(SetBundleRequest::default()).await.unwrap_err());
+    denied(bundles.delete(DeleteBundleRequest::default()).await.unwrap_err());
     denied(UsageClient::new(connect(socket).await).show(ShowUsageRequest {}).await.unwrap_err());
 }
 
@@ -103,7 +109,7 @@ async fn who_is_not_named_is_denied_and_recorded() {
     }
     let agent = Agent::start(Access { uids: vec![12_346], gids: vec![OPERATORS], read_only: None }).await;
     run_as_nobody(&agent, NOBODY, "--clear-groups", "child_that_is_denied").await;
-    let records = agent.records_once(8).await;
+    let records = agent.records_once(12).await;
     for record in &records {
         assert_eq!((&record["event"], &record["outcome"]), (&"admin_request".into(), &"refused".into()));
         assert_eq!(record["uid"].to_string(), NOBODY);

@@ -46,6 +46,9 @@ fn fields(change: &Change) -> Option<Vec<&'static str>> {
         ("jwt.audiences", before.jwt.audiences != after.jwt.audiences),
         ("jwt.max_audiences", before.jwt.max_audiences != after.jwt.max_audiences),
         ("jwt.ttl", (before.jwt.ttl, before.jwt.audience_ttl) != (after.jwt.ttl, after.jwt.audience_ttl)),
+        ("x509.ttl", before.x509.ttl != after.x509.ttl),
+        ("x509.dns_names", before.x509.dns_names != after.x509.dns_names),
+        ("federates_with", before.federates_with != after.federates_with),
         ("hint", before.hint != after.hint),
         ("owner", before.owner != after.owner),
         ("review_by", before.review_by != after.review_by),
@@ -97,7 +100,8 @@ mod tests {
     use super::*;
 
     const FULL: &str = "id: a\nspiffe_id: spiffe://example.org/a\nselectors:\n  - unix:uid:1\njwt:\n  audiences: [b, s/*]\n  \
-        max_audiences: 1\n  ttl: {s/*: 30s, default: 5m}\nhint: h\nowner: o\nreview_by: 2027-03-01\nexpires: 2027-09-01\n";
+        max_audiences: 1\n  ttl: {s/*: 30s, default: 5m}\nx509: {ttl: 1h, dns_names: [o.internal]}\n\
+        federates_with: [b.example]\nhint: h\nowner: o\nreview_by: 2027-03-01\nexpires: 2027-09-01\n";
 
     fn update(replaced: &str, by: &str) -> Change {
         let after = FULL.replace(replaced, by);
@@ -113,6 +117,9 @@ mod tests {
             ("max_audiences: 1", "max_audiences: 2", "jwt.max_audiences"),
             ("30s", "40s", "jwt.ttl"),
             ("5m", "6m", "jwt.ttl"),
+            ("ttl: 1h", "ttl: 2h", "x509.ttl"),
+            ("[o.internal]", "[o.internal, p.internal]", "x509.dns_names"),
+            ("federates_with: [b.example]\n", "", "federates_with"),
             ("hint: h\n", "", "hint"),
             ("owner: o", "owner: p", "owner"),
             ("2027-03", "2027-04", "review_by"),
@@ -121,8 +128,8 @@ mod tests {
         ] {
             assert_eq!(summary(&update(replaced, by)), format!("entry/a updated ({named})"));
         }
-        let two = update("  ttl: {s/*: 30s, default: 5m}\nhint: h\n", "  ttl: 5m\n");
-        assert_eq!(summary(&two), "entry/a updated (jwt.ttl, hint)");
+        let two = update("default: 5m}\nx509: {ttl: 1h,", "default: 1m}\nx509: {");
+        assert_eq!(summary(&two), "entry/a updated (jwt.ttl, x509.ttl)");
         // An agent of a later version: the command still says what it can.
         assert_eq!(summary(&update("hint:", "colour:")), "entry/a updated");
     }

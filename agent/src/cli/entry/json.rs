@@ -1,7 +1,7 @@
 //! An entry as JSON: the fields of the YAML form, so that what is printed can be applied.
 
 use countersign_common::document::duration_text;
-use countersign_common::entry::{Entry, JwtTerms};
+use countersign_common::entry::{Entry, JwtTerms, X509Terms};
 use serde_json::{Map, Value, json};
 
 /// The fields that the entry has; what is absent is left out.
@@ -14,6 +14,12 @@ pub(super) fn value(entry: &Entry) -> Value {
         fields.insert("allow".to_owned(), entry.allow.iter().map(ToString::to_string).collect());
     }
     fields.insert("jwt".to_owned(), jwt(&entry.jwt));
+    if entry.x509 != X509Terms::default() {
+        fields.insert("x509".to_owned(), x509(&entry.x509));
+    }
+    if !entry.federates_with.is_empty() {
+        fields.insert("federates_with".to_owned(), entry.federates_with.iter().map(ToString::to_string).collect());
+    }
     let texts = [
         ("hint", entry.hint.clone()),
         ("owner", entry.owner.clone()),
@@ -45,6 +51,15 @@ fn jwt(terms: &JwtTerms) -> Value {
     Value::Object(fields)
 }
 
+fn x509(terms: &X509Terms) -> Value {
+    let mut fields = Map::new();
+    fields.extend(terms.ttl.map(|life| ("ttl".to_owned(), Value::from(duration_text(life)))));
+    if !terms.dns_names.is_empty() {
+        fields.insert("dns_names".to_owned(), json!(terms.dns_names));
+    }
+    Value::Object(fields)
+}
+
 #[cfg(test)]
 mod tests {
     use countersign_common::entry::parse_entries;
@@ -59,6 +74,8 @@ mod tests {
             "jwt: {audiences: [b, s/*]}\n",
             "jwt: {audiences: [b], max_audiences: 2, ttl: 90s}\nhint: \"x: y\"\nowner: \"1\"\n",
             "jwt: {audiences: [b, s/*], ttl: {s/*: 30s, default: 5m}}\nreview_by: 2027-03-01\nexpires: 2027-09-01\n",
+            "x509: {ttl: 36h}\nfederates_with: [partner.example, \"1.2.3.4\"]\n",
+            "x509: {dns_names: [b.internal, \"*.a.internal\", \"no\"]}\n",
             "allow: [traced, deleted]\njwt: {audiences: [b, s/*], ttl: {b: 1h}}\n",
         ] {
             let read = |text: &str| parse_entries("test", text, None).unwrap();

@@ -1,13 +1,13 @@
 //! The files that a command names.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use countersign_common::document::MAX_TEXT_BYTES;
 use countersign_common::entry::{Entry, parse_sources};
 use countersign_common::proto::admin::Source;
 use countersign_common::spiffe_id::TrustDomain;
 
+use crate::cli::input::{self, Input, is_stdin};
 use crate::cli::outcome::CliError;
 
 /// Reads every file whole; `-` is standard input.
@@ -19,29 +19,8 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Vec<Source>, CliError> {
     if files.iter().filter(|file| is_stdin(file)).count() > 1 {
         return Err(CliError::usage("- (standard input) can be named once only"));
     }
-    files.iter().map(|file| read_one(file)).collect()
-}
-
-fn is_stdin(file: &Path) -> bool {
-    file == Path::new("-")
-}
-
-fn read_one(file: &Path) -> Result<Source, CliError> {
-    let name = if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() };
-    let read = if is_stdin(file) { bounded(std::io::stdin()) } else { std::fs::File::open(file).and_then(bounded) };
-    let bytes = read.map_err(|error| CliError::refused(format!("cannot read {name}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::refused(format!("cannot read {name}: it is not UTF-8 text (from byte {at} on)"))
-    })?;
-    Ok(Source { name, text })
-}
-
-/// One byte over the bound at most, so that the parser sees that it is too long, and says so.
-fn bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = |file: &PathBuf| input::read(file, MAX_TEXT_BYTES).map(|Input { name, text }| Source { name, text });
+    files.iter().map(read).collect()
 }
 
 /// The entries of all sources; what is wrong with them is told whole, without asking an agent.

@@ -19,11 +19,20 @@ struct Line {
 
 /// What a command printed, or its error; and how it ended.
 async fn run(arguments: &[&str]) -> (String, Outcome) {
+    let (said, warned, outcome) = run_warned(arguments).await;
+    assert_eq!(warned, "");
+    (said, outcome)
+}
+
+/// The same, with what it warned of.
+async fn run_warned(arguments: &[&str]) -> (String, String, Outcome) {
     let line = Line::try_parse_from([&["entry"], arguments].concat()).unwrap();
-    let mut out = Vec::new();
-    match run_to(&mut out, line.command).await {
-        Ok(outcome) => (String::from_utf8(out).unwrap(), outcome),
-        Err(error) => (error.to_string(), error.outcome()),
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let ended = run_to(&mut out, &mut err, line.command).await;
+    let warned = String::from_utf8(err).unwrap();
+    match ended {
+        Ok(outcome) => (String::from_utf8(out).unwrap(), warned, outcome),
+        Err(error) => (error.to_string(), warned, error.outcome()),
     }
 }
 
@@ -41,6 +50,11 @@ impl Desk {
     async fn run(&self, arguments: &[&str]) -> (String, Outcome) {
         let socket = self.agent.socket.to_str().unwrap();
         run(&[arguments, &["--admin-socket", socket]].concat()).await
+    }
+
+    async fn run_warned(&self, arguments: &[&str]) -> (String, String, Outcome) {
+        let socket = self.agent.socket.to_str().unwrap();
+        run_warned(&[arguments, &["--admin-socket", socket]].concat()).await
     }
 
     fn file(&self, text: &str) -> String {
@@ -86,6 +100,27 @@ async fn apply_says_what_it_changed() {
 }
 
 #[tokio::test]
+async fn an_entry_that_federates_with_nobody_known_is_taken_and_said() {
+    let desk = Desk::new().await;
+    let federating = desk.file(&(entry("a", 1) + "federates_with: [b.example]\n"));
+    let warning = "warning: no bundle of b.example is set, and these entries federate with it: a; no SVID of it is valid \
+        for them until one is, with: countersign bundle set b.example FILE\n";
+    for (command, said) in [
+        (&["apply", "--dry-run"][..], "entry/a created (dry run)\nrevision 0 (dry run)\n"),
+        (&["apply"], "entry/a created\nrevision 1\n"),
+        // As long as it is so, changed or not.
+        (&["apply"], "entry/a unchanged\nrevision 1\n"),
+    ] {
+        let done = desk.run_warned(&[command, &[&federating]].concat()).await;
+        assert_eq!(done, (said.to_owned(), warning.to_owned(), Outcome::Done));
+    }
+    // No agent is asked, so nothing is known of bundles.
+    assert_eq!(run(&["validate", &federating]).await, ("1 entry valid\n".to_owned(), Outcome::Done));
+    desk.agent.set_bundle("b.example", r#"{"keys": []}"#).await;
+    assert_eq!(desk.run(&["apply", &federating]).await.1, Outcome::Done);
+}
+
+#[tokio::test]
 async fn diff_ends_as_scripts_expect_of_a_diff() {
     let desk = Desk::new().await;
     let file = desk.file(&(entry("a", 1) + &entry("b", 1)));
@@ -109,17 +144,18 @@ async fn diff_ends_as_scripts_expect_of_a_diff() {
 #[tokio::test]
 async fn entries_are_listed_for_people_and_for_programs() {
     let desk = Desk::new().await;
-    let text = entry("a", 1) + "jwt:\n  audiences: [x, \"s/*\"]\n  max_audiences: 1\nowner: me\n" + &entry("b", 2);
-    let file = desk.file(&text);
-    desk.run(&["apply", &file]).await;
+    let terms = "jwt:\n  audiences: [x, \"s/*\"]\n  max_audiences: 1\nx509:\n  dns_names: [a.internal, \"*.a\"]\n\
+        federates_with: [b.example]\nowner: me\n";
+    let file = desk.file(&(entry("a", 1) + terms + &entry("b", 2)));
+    desk.run_warned(&["apply", &file]).await;
 
     let (table, _) = desk.run(&["list"]).await;
     let rows: Vec<String> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         rows,
         [
-            "ID SPIFFE ID SELECTORS AUDIENCES EXPIRES OWNER",
-            "a spiffe://example.org/a unix:uid:1 x s/* me",
+            "ID SPIFFE ID SELECTORS AUDIENCES DNS NAMES FEDERATES WITH EXPIRES OWNER",
+            "a spiffe://example.org/a unix:uid:1 x s/* a.internal *.a b.example me",
             "b spiffe://example.org/b unix:uid:2",
         ]
     );
@@ -132,6 +168,13 @@ async fn entries_are_listed_for_people_and_for_programs() {
     let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(shown[0]["selectors"][0], "unix:uid:2");
     assert_eq!(shown.as_array().unwrap().len(), 1);
+    assert_eq!((&shown[0]["x509"], &shown[0]["federates_with"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    let (json, _) = desk.run(&["show", "a", "-o", "json"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&shown[0]["x509"]["dns_names"][1], &shown[0]["federates_with"][0]),
+        (&"*.a".into(), &"b.example".into())
+    );
     let (said, outcome) = desk.run(&["show", "none"]).await;
     assert_eq!((said.as_str(), outcome), ("no entry has the id none; see: countersign entry list", Outcome::Refused));
 }

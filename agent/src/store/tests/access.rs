@@ -114,13 +114,13 @@ fn a_later_format_is_refused() {
     let database = redb::Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, &str>::new("meta");
-    transaction.open_table(meta).unwrap().insert("format", "2").unwrap();
+    transaction.open_table(meta).unwrap().insert("format", "3").unwrap();
     transaction.commit().unwrap();
     drop(database);
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     assert_eq!(
         refusal(&path),
-        "the database DIR/store.redb has format 2, and this release knows formats up to 1; \
+        "the database DIR/store.redb has format 3, and this release knows formats up to 2; \
          run the release that wrote it, or a later one"
     );
 }

@@ -5,9 +5,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use countersign_common::spiffe_id::TrustDomain;
 use tempfile::TempDir;
 
-use super::{StoreError, entry_for, ids, open};
+use super::{Store, StoreError, bundle_document, entry_for, ids, open};
 
 /// Bytes of the file up to the end of the two slots that name the current state.
 const HEADER_BYTES: usize = 320;
@@ -26,14 +27,26 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
+fn partner() -> TrustDomain {
+    TrustDomain::parse("partner.example").unwrap()
+}
+
+/// Which bundle of the partner is published, and its document.
+async fn bundle(store: &Store) -> (u64, String) {
+    let sequence = store.foreign_bundles().borrow()[&partner()].sequence;
+    (sequence, store.bundle_document(partner()).await.unwrap())
+}
+
 /// The same content as two files: as a kill leaves it, and as closing leaves it.
 fn images(directory: &Path) -> [Vec<u8>; 2] {
     let path = directory.join("store.redb");
     let store = open(&path).unwrap();
     runtime().block_on(async {
-        for (id, state) in [("a", b"old"), ("b", b"new")] {
+        for (sequence, (id, state)) in (1..).zip([("a", b"old"), ("b", b"new")]) {
             store.apply(vec![entry_for(id, 1)], false, false).await.unwrap();
             store.save_authority_state(state.to_vec()).await.unwrap();
+            let document = bundle_document(sequence, id);
+            store.set_bundle(partner(), document, false, false).await.unwrap();
         }
     });
     let killed = fs::read(&path).unwrap();
@@ -59,6 +72,7 @@ fn judge(path: &Path, bytes: &[u8], what: &str) -> bool {
     let runtime = runtime();
     let state = runtime.block_on(store.authority_state()).unwrap();
     assert_eq!((ids(&store), state), (vec!["a".to_owned(), "b".to_owned()], Some(b"new".to_vec())), "{what}");
+    assert_eq!(runtime.block_on(bundle(&store)), (2, bundle_document(2, "b")), "{what}");
     runtime.block_on(store.close());
     true
 }

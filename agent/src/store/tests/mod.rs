@@ -1,6 +1,7 @@
 //! The store as its users see it, on a real file.
 
 mod access;
+mod bundles;
 mod damage;
 mod kill;
 mod restore;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, EntrySet, ImageRule, JwtTerms};
+use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, EntrySet, ImageRule, JwtTerms, X509Terms};
 use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
 use proptest::prelude::*;
@@ -22,6 +23,14 @@ pub(super) fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
 }
 
+/// A bundle document with this sequence and one usable key (RFC 7517, appendix A.1) of this name.
+pub(super) fn bundle_document(sequence: u64, kid: &str) -> String {
+    format!(
+        r#"{{"spiffe_sequence": {sequence}, "keys": [{{"use": "jwt-svid", "kty": "EC", "crv": "P-256", "kid": "{kid}",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}]}}"#
+    )
+}
+
 /// An entry of this id; entries of different uids differ.
 pub(super) fn entry_for(id: &str, uid: u32) -> Entry {
     Entry {
@@ -30,8 +39,8 @@ pub(super) fn entry_for(id: &str, uid: u32) -> Entry {
         selectors: [format!("unix:uid:{uid}").parse().unwrap()].into(),
         allow: BTreeSet::new(),
         jwt: JwtTerms::default(),
-        x509: countersign_common::entry::X509Terms::default(),
-        federates_with: std::collections::BTreeSet::new(),
+        x509: X509Terms::default(),
+        federates_with: BTreeSet::new(),
         hint: None,
         owner: None,
         review_by: None,
@@ -58,6 +67,16 @@ fn any_terms() -> impl Strategy<Value = JwtTerms> {
     })
 }
 
+fn any_x509_terms() -> impl Strategy<Value = X509Terms> {
+    let ttl = prop::option::of(any::<u64>().prop_map(Duration::from_millis));
+    let dns_names = prop::collection::vec("(\\*\\.)?[a-z]{1,4}(\\.[a-z0-9]{1,3}[a-z]){0,2}", 0..4);
+    (ttl, dns_names).prop_map(|(ttl, dns_names)| X509Terms { ttl, dns_names })
+}
+
+fn any_other_domains() -> impl Strategy<Value = BTreeSet<TrustDomain>> {
+    prop::collection::btree_set("[a-z0-9._-]{1,6}".prop_map(|name| TrustDomain::parse(&name).unwrap()), 0..4)
+}
+
 fn any_selector() -> impl Strategy<Value = Selector> {
     prop_oneof![
         any::<u32>().prop_map(|uid| format!("unix:uid:{uid}").parse().unwrap()),
@@ -70,8 +89,9 @@ pub(super) fn any_entry() -> impl Strategy<Value = Entry> {
     let day = || prop::option::of((1970..2200u32, 1..13u32, 1..29u32));
     let identity = ("[a-zA-Z0-9._/-]{1,128}", "(/[a-z]{1,5}){1,3}", prop::collection::btree_set(any_selector(), 1..5));
     let allow = prop::sample::subsequence(ImageRule::ALL.to_vec(), 0..=ImageRule::ALL.len());
-    (identity, allow, any_terms(), any_text(), any_text(), day(), day()).prop_map(
-        |((id, path, selectors), allow, jwt, hint, owner, review_by, expires)| {
+    let x509 = (any_x509_terms(), any_other_domains());
+    (identity, allow, any_terms(), x509, any_text(), any_text(), day(), day()).prop_map(
+        |((id, path, selectors), allow, jwt, (x509, federates_with), hint, owner, review_by, expires)| {
             let date = |(year, month, day)| Date::parse(&format!("{year:04}-{month:02}-{day:02}"));
             Entry {
                 id: EntryId::parse(&id).unwrap(),
@@ -79,8 +99,8 @@ pub(super) fn any_entry() -> impl Strategy<Value = Entry> {
                 selectors,
                 allow: allow.into_iter().collect(),
                 jwt,
-                x509: countersign_common::entry::X509Terms::default(),
-                federates_with: std::collections::BTreeSet::new(),
+                x509,
+                federates_with,
                 hint,
                 owner,
                 review_by: review_by.and_then(date),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::entry::JwtTerms;
+use crate::entry::{JwtTerms, X509Terms};
 
 const WHOLE: &str = "\
 id: orders-api                      # chosen by the operator
@@ -19,7 +19,9 @@ jwt:
   max_audiences: 2
   ttl: {stock/*: 30s, default: 5m}
   bind: none
+x509: {ttl: 1h, dns_names: [orders.internal, \"*.orders.internal\"]}
 hint: internal
+federates_with: [partner.example, 10.0.0.1]
 owner: team-orders
 review_by: 2027-03-01
 expires: 2027-09-01
@@ -44,6 +46,10 @@ fn every_field_is_read() {
     assert_eq!(audiences, ["billing", "https://sts.example.com", "stock/*"]);
     assert_eq!((entry.jwt.max_audiences, entry.jwt.ttl), (2, Some(Duration::from_secs(300))));
     assert_eq!(entry.jwt.audience_ttl, [(entry.jwt.audiences[2].clone(), Duration::from_secs(30))]);
+    assert_eq!(entry.x509.ttl, Some(Duration::from_secs(3600)));
+    assert_eq!(entry.x509.dns_names, ["orders.internal", "*.orders.internal"], "in the order of the file");
+    let others: Vec<_> = entry.federates_with.iter().map(TrustDomain::as_str).collect();
+    assert_eq!(others, ["10.0.0.1", "partner.example"]);
     assert_eq!((entry.hint.as_deref(), entry.owner.as_deref()), (Some("internal"), Some("team-orders")));
     let days = (entry.review_by.unwrap().to_string(), entry.expires.unwrap().to_string());
     assert_eq!(days, ("2027-03-01".to_owned(), "2027-09-01".to_owned()));
@@ -55,6 +61,7 @@ fn what_is_left_out_has_its_default_and_grants_no_token() {
     assert_eq!(entries[0].jwt, JwtTerms::default());
     assert_eq!((entries[0].jwt.audiences.len(), entries[0].jwt.max_audiences), (0, 1));
     assert_eq!((&entries[0].hint, entries[0].expires), (&None, None));
+    assert_eq!((&entries[0].x509, entries[0].federates_with.len()), (&X509Terms::default(), 0));
     assert!(entries[0].allow.is_empty(), "nothing is lifted unasked");
 }
 
@@ -79,6 +86,42 @@ fn the_trust_domain_is_checked_only_where_it_is_known() {
     let other = LEAST.replace("example.org", "example.com");
     assert!(parse_entries("a.yaml", &other, None).is_ok());
     assert!(parse_entries("a.yaml", &other, Some(&domain())).is_err());
+}
+
+#[test]
+fn an_entry_does_not_federate_with_its_own_trust_domain() {
+    let federating = |with: &str| format!("{LEAST}federates_with: [{with}]\n");
+    let said = |text: &str, domain: Option<&TrustDomain>| {
+        parse_entries("a.yaml", text, domain).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let own =
+        "a.yaml:4: federates_with[0]: \"example.org\" is the entry's own trust domain, whose bundle it has anyway";
+    // Known of the entry where it is not known of the agent.
+    assert_eq!(said(&federating("example.org"), None), [own]);
+    assert_eq!(said(&federating("example.org"), Some(&domain())), [own]);
+    assert!(parse_entries("a.yaml", &federating("org, example.org.partner"), None).is_ok());
+    let no_id = federating("example.org").replace("spiffe_id: ", "spiffe_id: http");
+    assert_eq!(said(&no_id, Some(&domain()))[1], own);
+}
+
+#[test]
+fn lists_have_an_end_and_lives_have_bounds() {
+    let of = |field: &str| parse_entries("a.yaml", &format!("{LEAST}{field}\n"), None);
+    let names = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>().join(", ");
+    for (field, is_taken) in [
+        (format!("x509: {{dns_names: [{}]}}", names(32)), true),
+        (format!("x509: {{dns_names: [{}]}}", names(33)), false),
+        (format!("federates_with: [{}]", names(100)), true),
+        (format!("federates_with: [{}]", names(101)), false),
+        ("x509: {ttl: 1m}".to_owned(), true),
+        ("x509: {ttl: 59s}".to_owned(), false),
+        ("x509: {ttl: 30d}".to_owned(), true),
+        ("x509: {ttl: 30d 1s}".to_owned(), false),
+        ("x509: {ttl: 90s 1ms}".to_owned(), false),
+        ("x509: {}".to_owned(), true),
+    ] {
+        assert_eq!(of(&field).is_ok(), is_taken, "{field}: {:?}", of(&field));
+    }
 }
 
 #[test]

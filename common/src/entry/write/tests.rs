@@ -5,9 +5,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::entry::{AudiencePattern, Date, EntryId, ImageRule, parse_entries};
+use crate::entry::{AudiencePattern, Date, EntryId, ImageRule, X509Terms, check_dns_name, parse_entries};
 use crate::selector::{Selector, SelectorKind};
-use crate::spiffe_id::SpiffeId;
+use crate::spiffe_id::{SpiffeId, TrustDomain};
 
 #[test]
 fn the_shape_is_that_of_files_by_hand() {
@@ -22,6 +22,10 @@ jwt:
   audiences: [billing, \"https://sts.example.com\", stock/*]
   max_audiences: 1
   ttl: {stock/*: 30s, default: 5m}
+x509:
+  ttl: 1h
+  dns_names: [orders.internal, \"*.orders.internal\", \"no\"]
+federates_with: [\"10.0.0.1\", \"no\", partner.example]
 hint: internal
 owner: \"team \\\"orders\\\"\"
 review_by: 2027-03-01
@@ -74,6 +78,25 @@ fn terms() -> impl Strategy<Value = JwtTerms> {
     )
 }
 
+/// DNS names and trust domains that a reader of YAML may take for something else.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{1,8}(\\.[a-z0-9]{1,8}){0,3}", "no|true|null|1e3|0x1f|y", "[a-z0-9]{1,4}"]
+}
+
+fn x509_terms() -> impl Strategy<Value = X509Terms> {
+    let ttl = (60_u64..=30 * 86400).prop_map(Duration::from_secs);
+    let dns_name = (any::<bool>(), name().prop_filter("an address", |name| check_dns_name(name).is_ok()))
+        .prop_map(|(is_open, name)| if is_open { format!("*.{name}") } else { name });
+    let dns_names = btree_set(dns_name, 0..5).prop_map(|names| names.into_iter().collect::<Vec<_>>()).prop_shuffle();
+    (option::of(ttl), dns_names).prop_map(|(ttl, dns_names)| X509Terms { ttl, dns_names })
+}
+
+fn trust_domain() -> impl Strategy<Value = TrustDomain> {
+    prop_oneof![name(), "[a-z0-9._-]{1,12}"]
+        .prop_filter("its own", |name| name != "example.org")
+        .prop_map(|name| TrustDomain::parse(&name).unwrap())
+}
+
 fn day() -> impl Strategy<Value = Date> {
     (1970_u32..9999, 1_u32..=12, 1_u32..=28)
         .prop_map(|(year, month, day)| Date::parse(&format!("{year:04}-{month:02}-{day:02}")).unwrap())
@@ -86,6 +109,8 @@ prop_compose! {
         selectors in btree_set(selector(), 1..6),
         allow in proptest::sample::subsequence(ImageRule::ALL.to_vec(), 0..=ImageRule::ALL.len()),
         jwt in terms(),
+        x509 in x509_terms(),
+        federates_with in btree_set(trust_domain(), 0..4),
         words in (option::of(awkward()), option::of(awkward())),
         days in (option::of(day()), option::of(day())),
     ) -> Entry {
@@ -95,8 +120,8 @@ prop_compose! {
             selectors,
             allow: allow.into_iter().collect(),
             jwt,
-            x509: crate::entry::X509Terms::default(),
-            federates_with: std::collections::BTreeSet::new(),
+            x509,
+            federates_with,
             hint: words.0,
             owner: words.1,
             review_by: days.0,
