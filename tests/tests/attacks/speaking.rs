@@ -37,12 +37,19 @@ async fn p2_attack(agent: &Agent, under: &[&str], manners: &str) -> (u32, Answer
     assert_eq!(attacker.ask("raw-send billing").await.code(), "Ok");
     let exec = format!("exec-leaving {manners} {} {} 600", own.display(), theirs.display());
     assert_eq!(attacker.ask(&exec).await.code(), "Adopted");
-    until("the victim's program to run", || running(pid, &theirs)).await;
+    // Its name is there before the exec is through: what is seen then is neither program.
+    until("the victim's program to run", || running(pid, &theirs).filter(|pid| is_asleep(*pid))).await;
     agent.signal(Signal::SIGCONT);
     let got = attacker.ask("raw-end").await;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGKILL)
         .expect("it sleeps");
     (pid, got)
+}
+
+/// Whether the process waits in the kernel, as its program does (proc(5), `stat`).
+fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.starts_with(" S"))
 }
 
 /// `pid` or the child of it that runs `program`.
