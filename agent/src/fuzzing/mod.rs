@@ -4,18 +4,20 @@
 //! In no build but those of `cargo test` and `cargo fuzz`. The programs in `fuzz/targets` call
 //! these functions, and the test below replays what is kept in `fuzz/corpus`.
 
+mod certificate;
 mod vocabulary;
 
 pub use crate::attest::properties::{cgroup_names, mountinfo};
 pub use crate::endpoint::properties::{frames, header_block};
 pub use crate::peer::properties::{cgroup, fdinfo, maps, stat, status};
+pub use certificate::certificate;
 pub use vocabulary::{bundle, entries, jwt, selector, spiffe_id};
 
 /// A target's name, and what has to hold for it.
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("frames", frames),
     ("header_block", header_block),
     ("stat", stat),
@@ -30,6 +32,7 @@ pub const TARGETS: [Target; 14] = [
     ("spiffe_id", spiffe_id),
     ("bundle", bundle),
     ("jwt", jwt),
+    ("certificate", certificate),
 ];
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use countersign_common::entry::{parse_entries, to_yaml};
 use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::{MAX_SPIFFE_ID_BYTES, SpiffeId, TrustDomain};
 use countersign_common::svid::jwt::{JwtSvidError, ValidatedJwtSvid, validate};
+use countersign_common::svid::x509::{check_anchor, split};
 
 /// `bytes` as a file of entries: what is read is read again from what is written of it.
 ///
@@ -65,7 +66,8 @@ pub fn spiffe_id(bytes: &[u8]) {
     }
 }
 
-/// `bytes` as a bundle: what is read is read again from both documents that are written of it.
+/// `bytes` as a bundle: what is read is read again from both documents that are written of it, its
+/// certificates are those of authorities, and they stay in their order on the wire.
 ///
 /// # Panics
 /// It is not.
@@ -75,18 +77,23 @@ pub fn bundle(bytes: &[u8]) {
     let Ok(bundle) = Bundle::parse(domain.clone(), text) else { return };
     let keys = Bundle::parse(domain.clone(), &bundle.to_jwks()).map(|read| read.jwt_authorities);
     assert_eq!(keys.as_ref(), Ok(&bundle.jwt_authorities));
+    assert!(bundle.x509_authorities.iter().all(|authority| check_anchor(authority).is_ok()));
+    let most = bundle.x509_authorities.len();
+    assert_eq!(split(&bundle.to_x509_der(), most).as_ref(), Ok(&bundle.x509_authorities));
+    let of_the_workload_api = Bundle::parse(domain.clone(), &bundle.to_jwks()).map(|read| read.x509_authorities);
+    assert_eq!(of_the_workload_api, Ok(Vec::new()));
     let mut without_algorithms = bundle;
     without_algorithms.jwt_authorities.iter_mut().for_each(|authority| authority.algorithm = None);
     assert_eq!(Bundle::parse(domain, &without_algorithms.to_spiffe_document()), Ok(without_algorithms));
 }
 
-fn trust_domain() -> TrustDomain {
+pub(super) fn trust_domain() -> TrustDomain {
     let Ok(domain) = TrustDomain::parse("example.org") else { unreachable!("a good name") };
     domain
 }
 
 /// A key that nobody uses: `d`, `x` and `y` of its JSON Web Key.
-const KEY: [&str; 3] = [
+pub(super) const KEY: [&str; 3] = [
     "Btnq-6v2YDM1ExEHn_CTJQ5r4iva0nxeX5VxdfjKJvU",
     "F2AWlquFUazDsJnsQf_NVfEAPxOmq0G-F-ZbNlQ4vlI",
     "YFjCbiq8a-PakLdXO-jW0NaHrY6TF67NzxplP93FFb0",
@@ -94,7 +101,7 @@ const KEY: [&str; 3] = [
 /// Its name in the bundle that tokens are checked against.
 const KID: &str = "unused";
 const AUDIENCE: &str = "billing";
-const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 /// `bytes` as a token, which no key signed; and as header and claims, on a line each, that the
 /// key of the bundle signed: what is taken says in so many words that it may be.

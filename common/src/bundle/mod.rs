@@ -16,7 +16,7 @@ pub use set::BundleSet;
 
 use crate::spiffe_id::TrustDomain;
 use crate::svid::jwt::Algorithm;
-use crate::svid::x509::Certificate;
+use crate::svid::x509::{self, Certificate};
 
 /// A JWT authority: a public key that signs JWT-SVIDs, and its key id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub struct Bundle {
     pub refresh_hint: Duration,
     /// The keys that JWT-SVIDs are checked with.
     pub jwt_authorities: Vec<JwtAuthority>,
-    /// The certificates of its X.509 authorities: what X509-SVIDs are checked with.
+    /// The certificates of its X.509 authorities: what X509-SVIDs are checked with. Each passes
+    /// [`check_anchor`](crate::svid::x509::check_anchor).
     pub x509_authorities: Vec<Certificate>,
 }
 
@@ -92,21 +93,31 @@ pub enum BundleError {
 }
 
 impl Bundle {
-    /// The JWK Set that the Workload API hands out: no `use`, since stock JOSE
-    /// libraries drop keys whose `use` they do not know.
+    /// The JWK Set that the Workload API hands out: keys of JWT-SVIDs alone
+    /// (`SPIFFE_Workload_API.md`, section 6.2.2), and no `use`, since stock JOSE libraries
+    /// drop keys whose `use` they do not know.
     pub fn to_jwks(&self) -> String {
         write::jwks(self)
     }
 
-    /// The SPIFFE bundle document: `use: jwt-svid`, sequence and refresh hint.
+    /// The SPIFFE bundle document: keys of both kinds with their `use`, sequence and refresh hint.
     pub fn to_spiffe_document(&self) -> String {
         write::spiffe_document(self)
     }
 
+    /// The certificates of the X.509 authorities in DER, one after the other: the form of
+    /// the Workload API (`SPIFFE_Workload_API.md`, sections 5.2.1 and 5.2.2). Empty if there are none.
+    pub fn to_x509_der(&self) -> Vec<u8> {
+        x509::concatenated(&self.x509_authorities)
+    }
+
     /// Reads a JWK Set or SPIFFE bundle document as the bundle of `trust_domain`.
     ///
-    /// Keys without `use`, with `use: sig` and with `use: jwt-svid` are JWT authorities.
-    /// Keys of another use or type, without `kid`, malformed, off their curve or below
+    /// Keys without `use`, with `use: sig` and with `use: jwt-svid` are JWT authorities. Keys with
+    /// `use: x509-svid` are X.509 authorities by the first certificate of their `x5c`; they are left
+    /// out if there is none, it is not that of an authority, or the key beside it is another one
+    /// (X509-SVID.md, section 6.2; RFC 7517, section 4.7), and a certificate that stands twice is
+    /// taken once. Keys of another use or type, without `kid`, malformed, off their curve or below
     /// 2048 bits are left out (sections 4.2.1 and 4.2.2; RFC 7517, section 5): leaving a
     /// key out only ever makes fewer tokens valid. A set without usable keys is a bundle
     /// that validates nothing (section 4.1.3). The sequence is 0 and the hint

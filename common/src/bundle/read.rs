@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{Bundle, BundleError, jwk};
 use crate::spiffe_id::TrustDomain;
 use crate::strict_json;
+use crate::svid::x509::Certificate;
 
 /// The longest document that is read, in bytes: some two thousand keys.
 pub const MAX_BUNDLE_BYTES: usize = 1024 * 1024;
@@ -35,8 +36,14 @@ pub(super) fn bundle(trust_domain: TrustDomain, text: &str) -> Result<Bundle, Bu
         sequence: integer(&document, "spiffe_sequence")?.unwrap_or(0),
         refresh_hint: integer(&document, "spiffe_refresh_hint")?.map_or(DEFAULT_REFRESH_HINT, Duration::from_secs),
         jwt_authorities,
-        x509_authorities: Vec::new(),
+        x509_authorities: x509_authorities(keys),
     })
+}
+
+/// The union of all entries (X509-SVID.md, section 6.2), in the document's order.
+fn x509_authorities(keys: &[Value]) -> Vec<Certificate> {
+    let mut seen = BTreeSet::new();
+    keys.iter().filter_map(jwk::read_x509).filter(|certificate| seen.insert(certificate.clone())).collect()
 }
 
 fn integer(document: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, BundleError> {

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod x509;
+
 /// The P-256 key of RFC 7517, appendix A.1.
 const X: &str = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4";
 const Y: &str = "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
@@ -161,6 +163,7 @@ proptest! {
         keys in prop::collection::btree_map("\\PC{1,12}", any_authority(), 0..4),
         sequence: u64,
         hint: u32,
+        authorities in 0..3_usize,
     ) {
         let authority = |(kid, (key, algorithm))| JwtAuthority { kid, algorithm: Some(algorithm), key };
         let bundle = Bundle {
@@ -168,7 +171,7 @@ proptest! {
             sequence,
             refresh_hint: Duration::from_secs(hint.into()),
             jwt_authorities: keys.into_iter().map(authority).collect(),
-            x509_authorities: Vec::new(),
+            x509_authorities: (0..authorities).map(|_| x509::p256()).collect(),
         };
         let from_jwks = Bundle::parse(domain(), &bundle.to_jwks()).unwrap();
         prop_assert_eq!(&from_jwks.jwt_authorities, &bundle.jwt_authorities);

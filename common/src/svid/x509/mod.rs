@@ -1,10 +1,39 @@
 //! X509-SVIDs (X509-SVID.md): what we put into one, and how any is checked.
 
+mod der;
+mod error;
+mod facts;
+mod issued;
+mod path;
+pub mod pem;
+mod public_key;
+mod read;
+mod signature;
+mod validate;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::sync::Arc;
+
+pub use der::{concatenated, split};
+pub use error::{Place, X509SvidError};
+pub use facts::{CertificateFacts, facts};
+pub use issued::{Meant, check_authority, check_issued};
+pub(crate) use public_key::authority_key;
+pub use public_key::check_anchor;
+pub use validate::{ValidatedX509Svid, validate};
 
 use crate::clock::Timestamp;
 use crate::secret::SecretBytes;
 use crate::spiffe_id::SpiffeId;
+
+/// The longest certificate that is read, in bytes: room for a SPIFFE ID of 2048 bytes, 32 DNS names
+/// and the largest RSA key and signature.
+pub const MAX_CERTIFICATE_BYTES: usize = 32 * 1024;
+
+/// The most certificates of a chain, the leaf included; stock clients take no more.
+pub const MAX_CHAIN_CERTIFICATES: usize = 16;
 
 /// A certificate in DER. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
