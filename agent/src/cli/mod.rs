@@ -14,6 +14,7 @@ mod output;
 mod status;
 mod table;
 mod workload_socket;
+mod x509;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -65,6 +66,9 @@ enum Command {
     /// JWT-SVIDs, as a workload.
     #[command(subcommand)]
     Jwt(jwt::JwtCommand),
+    /// X509-SVIDs, as a workload.
+    #[command(subcommand, name = "x509")]
+    X509(x509::X509Command),
     /// Trust bundles: the public keys that SVIDs are checked with.
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
@@ -114,6 +118,7 @@ async fn run_command(command: Command) -> Result<Outcome, CliError> {
         Command::Backup(backup) => backup.run().await,
         Command::Restore(restore) => restore.run(),
         Command::Jwt(command) => jwt::run(command).await,
+        Command::X509(command) => x509::run(command).await,
         Command::Bundle(command) => bundle::run(command).await,
     }
 }

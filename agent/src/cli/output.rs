@@ -44,7 +44,7 @@ impl Output {
 }
 
 /// Block YAML; scalars are written as JSON, which YAML reads the same.
-fn yaml(value: &Value, indent: usize) -> String {
+pub(super) fn yaml(value: &Value, indent: usize) -> String {
     let margin = " ".repeat(indent);
     let inner = |value: &Value| match value {
         Value::Object(fields) if !fields.is_empty() => format!("\n{}", yaml(value, indent + 2)),
