@@ -25,6 +25,8 @@ pub struct AgentSettings {
     pub authority: &'static str,
     /// More lines for the `[jwt]` table.
     pub jwt: &'static str,
+    /// More lines for the `[x509]` table.
+    pub x509: &'static str,
     /// More lines for the `[attest]` table.
     pub attest: &'static str,
     /// `attest.docker.socket`.
@@ -51,6 +53,7 @@ impl Default for AgentSettings {
             admission: "",
             authority: "",
             jwt: "",
+            x509: "",
             attest: "",
             docker_socket: None,
             log: "info",
@@ -209,7 +212,7 @@ fn configuration(folder: &Path, settings: &AgentSettings) -> String {
     let folder = folder.display();
     let docker = settings.docker_socket.as_deref().map(|path| format!("docker.socket = \"{}\"", path.display()));
     let docker = docker.unwrap_or_default();
-    let AgentSettings { hold, workload_api, admission, authority, jwt, attest, log, .. } = settings;
+    let AgentSettings { hold, workload_api, admission, authority, jwt, x509, attest, log, .. } = settings;
     format!(
         r#"
 trust_domain = "example.org"
@@ -232,6 +235,9 @@ sealing_key = {{ file = "{folder}/sealing.key" }}
 
 [jwt]
 {jwt}
+
+[x509]
+{x509}
 
 [attest]
 {attest}

@@ -91,6 +91,7 @@ async fn workload_endpoint_3_a_request_without_the_security_header_is_invalid() 
     }
     assert_eq!(client.fetch_jwt_bundles(JwtBundlesRequest {}).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(client.fetch_x509svid(X509svidRequest {}).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(client.fetch_x509_bundles(X509BundlesRequest {}).await.unwrap_err().code(), Code::InvalidArgument);
     let request = ValidateJwtsvidRequest { audience: "a".to_owned(), svid: "b".to_owned() };
     assert_eq!(client.validate_jwtsvid(request).await.unwrap_err().code(), Code::InvalidArgument);
 }
@@ -124,10 +125,10 @@ async fn workload_endpoint_7_reflection_lists_the_services_and_health_answers() 
 #[tokio::test]
 async fn workload_endpoint_appendix_a_what_is_not_served_is_unimplemented() {
     let (agent, mut client) = agent_with(&mine("a", BILLING)).await;
-    let refused = client.fetch_x509svid(secured(X509svidRequest {})).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
-    let refused = client.fetch_x509_bundles(secured(X509BundlesRequest {})).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
+    // Both profiles are served, the mandatory one included.
+    assert!(client.fetch_x509svid(secured(X509svidRequest {})).await.is_ok());
+    assert!(client.fetch_x509_bundles(secured(X509BundlesRequest {})).await.is_ok());
+    assert!(client.fetch_jwt_bundles(secured(JwtBundlesRequest {})).await.is_ok());
     // The WIT profile is off as a whole: each of its calls, not one of them.
     for path in [
         "/SpiffeWorkloadAPI/FetchWITSVID",

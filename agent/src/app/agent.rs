@@ -1,7 +1,6 @@
 //! `countersign agent`, wired: what the configuration means for each room.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::wiring::{self, Settings};
 use super::{AppError, forbid_core_dumps};
@@ -53,8 +52,8 @@ fn settings(config: Config) -> Result<Settings, AppError> {
         limits: policy::Limits {
             default_jwt_ttl: config.jwt.default_ttl,
             max_jwt_ttl: config.jwt.max_ttl,
-            default_x509_ttl: Duration::from_secs(3600),
-            max_x509_ttl: Duration::from_secs(24 * 3600),
+            default_x509_ttl: config.x509.default_ttl,
+            max_x509_ttl: config.x509.max_ttl,
             lifted: BTreeSet::new(),
         },
         attest: attest::Limits {

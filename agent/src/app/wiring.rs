@@ -23,7 +23,7 @@ use crate::identity::Identity;
 use crate::policy::Limits;
 use crate::registry;
 use crate::store::Store;
-use crate::svid::JwtCache;
+use crate::svid::{JwtCache, Renewals};
 use crate::workload_api;
 
 /// What the rooms are told; from the configuration, or from the defaults of `dev`.
@@ -75,6 +75,8 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
         attestors: Attestors::new(settings.attest, Arc::clone(&hash_budget), settings.daemons, Arc::clone(&clock)),
         registry: registry.clone(),
         tokens: Arc::new(JwtCache::new(authority.clone())),
+        renewals: Renewals::new(std::thread::available_parallelism().map_or(1, usize::from)),
+        streams: Arc::default(),
         authority: authority.clone(),
         audit: Arc::clone(&audit),
         clock: Arc::clone(&clock),

@@ -16,12 +16,13 @@ pub struct Record {
     /// When it was decided.
     #[serde(serialize_with = "line::text")]
     pub time: String,
-    /// What was asked for: `jwt_svid`, `jwt_bundles`, `validate_jwt_svid`, `entry_apply`, `bundle_set`, ...;
-    /// `admission` for connections and requests that were refused before they were looked at.
+    /// What was asked for: `jwt_svid`, `x509_svid`, `jwt_bundles`, `x509_bundles`, `validate_jwt_svid`,
+    /// `entry_apply`, `bundle_set`, ...; `admission` for connections and requests that were refused before
+    /// they were looked at.
     pub event: &'static str,
     /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `ended` (a stream, by the
     /// agent), `valid`, `invalid`; for changes by operators `created`, `updated`, `deleted`,
-    /// `prepared`, `activated`, `failed`.
+    /// `prepared`, `activated`, `failed`, which is also a renewal that is tried again.
     pub outcome: &'static str,
     /// Why, for operators; empty when issued. For a bundle that an operator changes: which one.
     #[serde(skip_serializing_if = "String::is_empty", serialize_with = "line::text")]
@@ -44,7 +45,16 @@ pub struct Record {
     /// Name of the token; the token itself is in no record.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
     pub jti: Option<String>,
-    /// When the token expires.
+    /// Serial number of the X509-SVID in hexadecimal; neither certificate nor key is in any record.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub serial: Option<String>,
+    /// Serial number of the X509-SVID that this one took the place of, if it is a renewal.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub replaces: Option<String>,
+    /// The X.509 authority that signed it: its subject key id in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub authority: Option<String>,
+    /// When the SVID expires.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
     pub expires: Option<String>,
     /// Whether the token was issued before and handed out again.

@@ -50,6 +50,9 @@ pub(super) fn line(record: &Record, colour: bool) -> String {
     if let Some(expires) = &record.expires {
         word(&mut line, ", until ", expires);
     }
+    if record.replaces.is_some() {
+        line.push_str(" (renewed)");
+    }
     if record.reused {
         line.push_str(" (reused)");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_common::document::{Reader, duration_text, quoted};
 
-use super::{AdminApi, Authority, Jwt};
+use super::{AdminApi, Authority};
 
 /// How many times a token's life and the refresh hint fit into a key's life.
 ///
@@ -42,9 +42,9 @@ pub(super) fn key_life(reader: &Reader<'_>, authority: &Authority, max_ttl: Dura
 }
 
 /// The default is within the limit.
-pub(super) fn ttl(reader: &Reader<'_>, jwt: &Jwt) {
-    if jwt.max_ttl < jwt.default_ttl {
-        let (most, default) = (duration_text(jwt.max_ttl), duration_text(jwt.default_ttl));
+pub(super) fn ttl(reader: &Reader<'_>, default: Duration, most: Duration) {
+    if most < default {
+        let (most, default) = (duration_text(most), duration_text(default));
         reader.report("max_ttl", format!("is {most}, which is below default_ttl, {default}"));
     }
 }

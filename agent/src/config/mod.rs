@@ -36,6 +36,8 @@ pub struct Config {
     pub authority: Authority,
     /// JWT-SVIDs.
     pub jwt: Jwt,
+    /// X509-SVIDs.
+    pub x509: X509,
     /// How evidence is gathered.
     pub attest: Attest,
     /// The record of every decision.
@@ -118,6 +120,16 @@ pub struct Jwt {
     pub default_ttl: Duration,
     /// The longest life of any token, whatever its entry says. Whole seconds. Default 1 h,
     /// 10 s to 24 h, and not below `default_ttl`.
+    pub max_ttl: Duration,
+}
+
+/// X509-SVIDs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct X509 {
+    /// Life of an X509-SVID whose entry names none. Whole seconds. Default 1 h, 10 s to 30 days.
+    pub default_ttl: Duration,
+    /// The longest life of any X509-SVID, whatever its entry says. Whole seconds. Default 24 h,
+    /// 10 s to 30 days, and not below `default_ttl`.
     pub max_ttl: Duration,
 }
 

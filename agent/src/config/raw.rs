@@ -10,7 +10,8 @@ use countersign_common::svid::jwt::Algorithm;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, SealingKey, WorkloadApi, check,
+    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, SealingKey, WorkloadApi, X509,
+    check,
 };
 
 /// The longest path of a socket in bytes: `sun_path` without its final NUL (unix(7)).
@@ -25,7 +26,8 @@ const MAX_OPERATORS: usize = 1000;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-const TTL: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(24 * 3600);
+const JWT_TTL: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(24 * 3600);
+const X509_TTL: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(30 * 24 * 3600);
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -56,6 +58,7 @@ fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let admission = admission(reader.mapping_or_empty("admission"));
     let admin_api = admin_api(reader.mapping_or_empty("admin_api"), &workload_api.socket);
     let jwt = jwt(reader.mapping_or_empty("jwt"));
+    let x509 = x509(reader.mapping_or_empty("x509"));
     let authority = authority(reader.mapping_or_empty("authority"), jwt.max_ttl);
     let attest = attest(reader.mapping_or_empty("attest"));
     let audit = audit(reader.mapping_or_empty("audit"));
@@ -70,6 +73,7 @@ fn config(reader: &mut Reader<'_>) -> Option<Config> {
         admin_api,
         authority,
         jwt,
+        x509,
         attest,
         audit,
         log,
@@ -132,12 +136,20 @@ fn sealing_key(mut reader: Reader<'_>) -> SealingKey {
 
 fn jwt(mut reader: Reader<'_>) -> Jwt {
     let issuer = reader.parsed("issuer", check::issuer);
-    let default_ttl = whole_seconds(&mut reader, "default_ttl", TTL).unwrap_or(5 * MINUTE);
-    let max_ttl = whole_seconds(&mut reader, "max_ttl", TTL).unwrap_or(HOUR);
+    let default_ttl = whole_seconds(&mut reader, "default_ttl", JWT_TTL).unwrap_or(5 * MINUTE);
+    let max_ttl = whole_seconds(&mut reader, "max_ttl", JWT_TTL).unwrap_or(HOUR);
     let read = Jwt { issuer, default_ttl, max_ttl };
-    check::ttl(&reader, &read);
+    check::ttl(&reader, read.default_ttl, read.max_ttl);
     reader.finish();
     read
+}
+
+fn x509(mut reader: Reader<'_>) -> X509 {
+    let default_ttl = whole_seconds(&mut reader, "default_ttl", X509_TTL).unwrap_or(HOUR);
+    let max_ttl = whole_seconds(&mut reader, "max_ttl", X509_TTL).unwrap_or(24 * HOUR);
+    check::ttl(&reader, default_ttl, max_ttl);
+    reader.finish();
+    X509 { default_ttl, max_ttl }
 }
 
 fn attest(mut reader: Reader<'_>) -> Attest {

@@ -90,6 +90,7 @@ fn every_value_can_be_set() {
         admin_api = { socket = "/a/s", uids = [1, 2], gids = [3] }
         authority = { algorithm = "RS256", key_life = "48h", sealing_key.file = "/k", refresh_hint = "1m" }
         jwt = { issuer = "https://id.example.org", default_ttl = "1m", max_ttl = "2m" }
+        x509 = { default_ttl = "30m", max_ttl = "720h" }
         attest = { max_executable_bytes = 0x10_0000, parallel_hashes = 3, docker.socket = "/run/d" }
         audit = { file = "/l", max_bytes = 65_536, keep = 4 }
         log = { filter = "info,h2=warn", format = "json" }
@@ -109,6 +110,7 @@ fn every_value_can_be_set() {
             refresh_hint: seconds(60),
         },
         jwt: Jwt { issuer: Some("https://id.example.org".to_owned()), default_ttl: seconds(60), max_ttl: seconds(120) },
+        x509: X509 { default_ttl: seconds(1800), max_ttl: seconds(30 * 24 * 3600) },
         attest: Attest {
             max_executable_bytes: 1 << 20,
             parallel_hashes: 3,

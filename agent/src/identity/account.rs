@@ -9,7 +9,7 @@ use countersign_common::entry::EntryId;
 use countersign_common::selector::SelectorKind;
 use countersign_common::spiffe_id::SpiffeId;
 
-use super::{Identity, IssuedJwt, Refusal};
+use super::{Identity, IssuedJwt, IssuedX509, Refusal};
 use crate::attest::{Attestation, Attestors};
 use crate::audit::{Audit, AuditError, Caller, Record, Stages};
 use crate::peer::Peer;
@@ -110,29 +110,55 @@ impl Account {
     /// Records each SVID. If one record cannot be written, nothing is issued.
     pub(super) async fn issued(mut self, issued: &[(IssuedJwt, Terms)]) -> Result<(), Refusal> {
         for (IssuedJwt { svid, .. }, terms) in issued {
-            let record = Record {
-                time: self.clock.now().to_string(),
-                outcome: "issued",
+            self.record_issue(Record {
                 entry: Some(terms.entry.to_string()),
                 spiffe_id: Some(svid.claims.sub.to_string()),
                 jti: Some(svid.claims.jti.clone()),
                 expires: Some(svid.claims.exp.to_string()),
                 reused: terms.reused,
                 ..self.record.clone()
-            };
-            let written = self.audit.record(record).await;
-            // Only now: a caller that goes away while this is written is recorded as gone.
-            self.told = true;
-            if !Protection::Recorded.is_out() {
-                written?;
-            }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The same for X509-SVIDs, each with the serial number of the one that it takes the place of.
+    pub(super) async fn issued_x509(&mut self, issued: &[(&IssuedX509, Option<String>)]) -> Result<(), Refusal> {
+        for (IssuedX509 { svid, entry, .. }, replaces) in issued {
+            self.record_issue(Record {
+                entry: Some(entry.to_string()),
+                spiffe_id: Some(svid.spiffe_id.to_string()),
+                serial: Some(svid.serial.clone()),
+                replaces: replaces.clone(),
+                authority: Some(svid.authority.clone()),
+                expires: Some(svid.not_after.to_string()),
+                ..self.record.clone()
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn record_issue(&mut self, record: Record) -> Result<(), Refusal> {
+        let record = Record { time: self.clock.now().to_string(), outcome: "issued", ..record };
+        let written = self.audit.record(record).await;
+        // Only now: a caller that goes away while this is written is recorded as gone.
+        self.told = true;
+        if !Protection::Recorded.is_out() {
+            written?;
         }
         Ok(())
     }
 
     /// Records that something other than an SVID was given or said.
-    pub(super) async fn answered(mut self, outcome: &'static str) -> Result<(), Refusal> {
+    pub(super) async fn answered(&mut self, outcome: &'static str) -> Result<(), Refusal> {
         Ok(self.conclude(outcome).await?)
+    }
+
+    /// Nothing was given or said: what was told before still holds, and is recorded.
+    pub(super) fn nothing_new(&mut self) {
+        self.told = true;
     }
 
     async fn conclude(&mut self, outcome: &'static str) -> Result<(), AuditError> {
@@ -157,6 +183,11 @@ impl Account {
     /// be written: that is logged, and failing closed is what a refusal does anyway.
     pub(super) async fn refused(self, refusal: Refusal) -> Refusal {
         self.denied("refused", refusal).await
+    }
+
+    /// The same for what is tried again, while what was given before serves.
+    pub(super) async fn failed(self, refusal: Refusal) -> Refusal {
+        self.denied("failed", refusal).await
     }
 
     /// The same for what was given before and is given no more.

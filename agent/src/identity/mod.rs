@@ -2,12 +2,15 @@
 //!
 //! [`Identity::fetch_jwt_svids`] is the story once: attest, match, authorize, issue, in
 //! that order, each step needing the value that the one before left. What came of it is
-//! recorded before anybody hears of it.
+//! recorded before anybody hears of it. [`stream`] tells the same story as often as something
+//! changes, about bundles and X509-SVIDs.
 
 mod account;
-mod bundle_stream;
+mod bundles;
 mod refusal;
+mod stream;
 mod validation;
+mod x509_svids;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +29,14 @@ use crate::drain::Drain;
 use crate::peer::{Peer, PeerError};
 use crate::policy::{self, Grant, Limits, PolicyRefusal};
 use crate::registry::Snapshot;
-use crate::svid::JwtCache;
+use crate::svid::{JwtCache, Renewals};
 use account::{Account, Stage};
 
-pub use bundle_stream::BundleStream;
+pub use bundles::{Authorities, Bundles};
 pub use refusal::{Fault, Refusal};
+pub use stream::{MessageStream, OpenStreams};
 pub use validation::ValidationError;
+pub use x509_svids::{IssuedX509, MAX_SVIDS, X509Svids};
 
 /// Everything that the story needs, made once by `app`.
 pub struct Identity {
@@ -43,6 +48,10 @@ pub struct Identity {
     pub authority: Arc<dyn Authority>,
     /// Tokens that may be handed out again.
     pub tokens: Arc<JwtCache>,
+    /// Which of the open streams is told next.
+    pub renewals: Arc<Renewals>,
+    /// How many there are.
+    pub streams: Arc<OpenStreams>,
     /// Where every decision is recorded.
     pub audit: Arc<Audit>,
     /// What time it is.
@@ -231,7 +240,13 @@ impl Identity {
 
 /// Says why the answer has less than the entries that match: no record of an issue tells it.
 fn tell_withheld(attestation: &Attestation, refused: &[PolicyRefusal]) {
-    for refusal in refused.iter().filter(|refusal| matches!(refusal, PolicyRefusal::Image { .. })) {
+    let told = |refusal: &&PolicyRefusal| {
+        matches!(
+            refusal,
+            PolicyRefusal::Image { .. } | PolicyRefusal::NoPath { .. } | PolicyRefusal::TooManySvids { .. }
+        )
+    };
+    for refusal in refused.iter().filter(told) {
         tracing::info!(pid = attestation.instance().pid, %refusal, "an identity is withheld");
     }
 }

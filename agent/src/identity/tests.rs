@@ -1,5 +1,10 @@
 //! The story with a stepped clock, a store in memory and this very process as the caller.
 
+mod fake;
+mod federation;
+mod renewal;
+mod x509;
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -43,40 +48,11 @@ impl Agent {
         let store = Store::in_memory(&trust_domain).unwrap();
         let clock = Arc::new(Stepped(Mutex::new(NOON)));
         let (trigger, drain) = drain::channel();
-        let hour = Duration::from_secs(3600);
-        let options = Options {
-            trust_domain,
-            algorithm: Algorithm::Es256,
-            key_life: 24 * hour,
-            max_jwt_ttl: hour,
-            refresh_hint: hour,
-            issuer: None,
-        };
-        let authority = EmbeddedAuthority::start(store.clone(), None, options, clock.clone(), drain.clone());
+        let authority =
+            EmbeddedAuthority::start(store.clone(), None, options(trust_domain), clock.clone(), drain.clone());
         let authority = authority.await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let identity = Identity {
-            attestors: Attestors::new(
-                crate::attest::Limits { max_executable_bytes: 1, parallel_hashes: 1 },
-                Arc::new(HashBudget::new(HashLimits { burst: 1, per_second: 1 })),
-                crate::attest::Daemons::default(),
-                clock.clone(),
-            ),
-            registry: registry::publish(authority.entries()),
-            tokens: Arc::new(JwtCache::new(authority.clone())),
-            authority: authority.clone(),
-            audit: Arc::new(Audit::to_file(folder.path().join("audit.log"), 1 << 20, 1).unwrap()),
-            clock: clock.clone(),
-            limits: Limits {
-                default_jwt_ttl: hour,
-                max_jwt_ttl: hour,
-                default_x509_ttl: hour,
-                max_x509_ttl: hour,
-                lifted: BTreeSet::new(),
-            },
-            hold: Duration::ZERO,
-            drain,
-        };
+        let identity = identity(authority.clone(), clock.clone(), folder.path(), drain);
         let agent = Self { identity: Arc::new(identity), authority, store, clock, folder, _trigger: trigger };
         agent.apply(entries).await;
         agent
@@ -93,6 +69,48 @@ impl Agent {
     }
 }
 
+/// What an authority of this trust domain is told.
+fn options(trust_domain: TrustDomain) -> Options {
+    let hour = Duration::from_secs(3600);
+    Options {
+        trust_domain,
+        algorithm: Algorithm::Es256,
+        key_life: 24 * hour,
+        max_jwt_ttl: hour,
+        refresh_hint: hour,
+        issuer: None,
+    }
+}
+
+/// The room over an authority, with an audit file in `folder`.
+fn identity(authority: Arc<dyn Authority>, clock: Arc<Stepped>, folder: &std::path::Path, drain: Drain) -> Identity {
+    let hour = Duration::from_secs(3600);
+    Identity {
+        attestors: Attestors::new(
+            crate::attest::Limits { max_executable_bytes: 1, parallel_hashes: 1 },
+            Arc::new(HashBudget::new(HashLimits { burst: 1, per_second: 1 })),
+            crate::attest::Daemons::default(),
+            clock.clone(),
+        ),
+        registry: registry::publish(authority.entries()),
+        tokens: Arc::new(JwtCache::new(authority.clone())),
+        renewals: Renewals::new(2),
+        streams: Arc::default(),
+        authority,
+        audit: Arc::new(Audit::to_file(folder.join("audit.log"), 1 << 20, 1).unwrap()),
+        clock,
+        limits: Limits {
+            default_jwt_ttl: hour,
+            max_jwt_ttl: hour,
+            default_x509_ttl: hour,
+            max_x509_ttl: hour,
+            lifted: BTreeSet::new(),
+        },
+        hold: Duration::ZERO,
+        drain,
+    }
+}
+
 /// An entry for every process of this user.
 fn mine(id: &str, more: &str) -> String {
     let uid = nix::unistd::geteuid();
@@ -102,7 +120,7 @@ fn mine(id: &str, more: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_when_its_entry_expires() {
     let agent = Agent::start(&mine("a", "expires: 2027-09-02")).await;
-    let mut stream = agent.identity.watch_bundle(&Peer::of_this_process()).await.unwrap();
+    let mut stream = agent.identity.watch_bundles(&Peer::of_this_process(), Authorities::Jwt).await.unwrap();
     assert!(stream.next().await.unwrap().is_ok());
     // Nobody says anything, it is only midnight.
     *agent.clock.0.lock().unwrap() += 12 * 3600;
@@ -114,12 +132,12 @@ async fn a_stream_ends_when_its_entry_expires() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_read_is_ended() {
     let agent = Agent::start(&mine("a", "")).await;
-    let mut stream = agent.identity.watch_bundle(&Peer::of_this_process()).await.unwrap();
+    let mut stream = agent.identity.watch_bundles(&Peer::of_this_process(), Authorities::Jwt).await.unwrap();
     // The first message takes the one place.
     let mut published = agent.authority.bundles();
     agent.authority.prepare().await.unwrap();
     published.changed().await.unwrap();
-    let given_up = tokio::time::timeout(bundle_stream::READ_LIMIT * 2, std::future::pending::<()>()).await;
+    let given_up = tokio::time::timeout(stream::READ_LIMIT * 2, std::future::pending::<()>()).await;
     assert!(given_up.is_err());
     while !agent.audit().contains("\"ended\"") {
         tokio::task::yield_now().await;
@@ -133,7 +151,7 @@ async fn a_stream_that_is_not_read_is_ended() {
 async fn a_stream_is_not_taken_over_by_another_program() {
     let agent = Agent::start(&mine("a", "")).await;
     let mut child = Child::play("exec on go");
-    let mut stream = agent.identity.watch_bundle(&child.peer()).await.unwrap();
+    let mut stream = agent.identity.watch_bundles(&child.peer(), Authorities::Jwt).await.unwrap();
     assert!(stream.next().await.unwrap().is_ok());
     let before = std::fs::read_link(child.proc("exe")).unwrap();
     child.go_on();
@@ -148,7 +166,7 @@ async fn a_stream_is_not_taken_over_by_another_program() {
 async fn a_stream_ends_with_its_process_and_the_end_is_recorded() {
     let agent = Agent::start(&mine("a", "")).await;
     let mut child = Child::play("stay");
-    let mut stream = agent.identity.watch_bundle(&child.peer()).await.unwrap();
+    let mut stream = agent.identity.watch_bundles(&child.peer(), Authorities::Jwt).await.unwrap();
     assert!(stream.next().await.unwrap().is_ok());
     child.kill();
     assert!(matches!(stream.next().await, Some(Err(Refusal::Exited))));

@@ -225,6 +225,26 @@ pub enum PolicyRefusal {
         /// Which entry.
         entry: EntryId,
     },
+    /// More entries match than one message has SVIDs of.
+    #[error(
+        "entry {entry} is one of more than {limit} that match one process, which is as many X509-SVIDs as one message \
+        has; give its workloads a process each, or selectors that tell them apart"
+    )]
+    TooManySvids {
+        /// Which entry.
+        entry: EntryId,
+        /// How many a message has.
+        limit: usize,
+    },
+    /// The terms leave the X509-SVID no time to be valid in.
+    #[error(
+        "entry {entry} and the agent's limits leave an X509-SVID less than a second of life; \
+        raise x509.ttl of the entry, or the agent's limits"
+    )]
+    NoX509Life {
+        /// Which entry.
+        entry: EntryId,
+    },
     /// The terms leave the token no time to be valid in.
     #[error(
         "entry {entry} and the agent's limits leave a JWT-SVID less than a second of life; \

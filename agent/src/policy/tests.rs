@@ -1,10 +1,12 @@
 //! What is refused and why, and the whole decision against its plainest words.
 
+mod x509;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
-use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms};
+use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms, X509Terms};
 use countersign_common::selector::Selector;
 use countersign_common::spiffe_id::SpiffeId;
 use proptest::prelude::*;
@@ -44,8 +46,8 @@ fn entry() -> Entry {
         selectors: ["unix:uid:1".parse().unwrap()].into(),
         allow: BTreeSet::new(),
         jwt: JwtTerms { audiences: patterns(&["billing", "stock/*"]), max_audiences: 2, ..JwtTerms::default() },
-        x509: countersign_common::entry::X509Terms::default(),
-        federates_with: std::collections::BTreeSet::new(),
+        x509: X509Terms::default(),
+        federates_with: BTreeSet::new(),
         hint: None,
         owner: None,
         review_by: None,

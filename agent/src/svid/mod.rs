@@ -1,4 +1,5 @@
-//! SVIDs that were issued and may be handed out again, to the same process only.
+//! SVIDs and their life in the agent: tokens that may be handed out again, to the same process
+//! only; X509-SVIDs, whose keys are handed out once and kept nowhere, and when they are renewed.
 //!
 //! A token is found again by its whole [`Grant`]: process instance, entry, identity,
 //! audiences and terms. Two processes never share one, and an entry whose terms
@@ -9,7 +10,10 @@
 //! Signing happens outside that lock, under the lock of the one slot, so that callers
 //! who ask for the same token wait for one signature (single flight).
 
+mod renewals;
+mod schedule;
 mod slots;
+mod x509;
 
 use std::sync::Arc;
 
@@ -23,7 +27,10 @@ use crate::policy::Grant;
 use crate::weakened::Protection;
 use slots::Slots;
 
+pub use renewals::{Renewals, Turn};
+pub use schedule::Schedule;
 pub use slots::{MAX_INSTANCES, MAX_TOKENS_PER_INSTANCE};
+pub use x509::issue_x509;
 
 /// JWT-SVIDs by grant, each reused until half its life.
 pub struct JwtCache {

@@ -62,6 +62,8 @@ pub mod field {
     pub const ATTESTOR: &str = "attestor";
     /// Audience of a JWT-SVID.
     pub const AUDIENCE: &str = "audience";
+    /// Subject key id of an X.509 authority.
+    pub const AUTHORITY: &str = "authority";
     /// Id of a registration entry.
     pub const ENTRY: &str = "entry";
     /// What went wrong.
@@ -86,6 +88,8 @@ pub mod field {
     pub const REVISION: &str = "revision";
     /// Sequence number of the trust bundle.
     pub const SEQUENCE: &str = "sequence";
+    /// Serial number of an X509-SVID.
+    pub const SERIAL: &str = "serial";
     /// A SPIFFE ID.
     pub const SPIFFE_ID: &str = "spiffe_id";
     /// Effective user id of a caller.

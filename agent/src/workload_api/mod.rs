@@ -17,7 +17,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::identity::Identity;
+use crate::identity::{self, Authorities, Identity, Refusal};
 use crate::peer::Peer;
 use crate::weakened::Protection;
 
@@ -48,16 +48,18 @@ impl SpiffeWorkloadApi for WorkloadApi {
 
     async fn fetch_x509svid(
         &self,
-        _request: Request<X509svidRequest>,
+        request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        Err(status::x509_profile_off())
+        let svids = self.identity.watch_x509_svids(&peer_of(&request)?).await;
+        messages(svids, wire::x509_svids)
     }
 
     async fn fetch_x509_bundles(
         &self,
-        _request: Request<X509BundlesRequest>,
+        request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        Err(status::x509_profile_off())
+        let bundles = self.identity.watch_bundles(&peer_of(&request)?, Authorities::X509).await;
+        messages(bundles, |bundles| wire::x509_bundles(&bundles))
     }
 
     async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
@@ -74,13 +76,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        let peer = peer_of(&request)?;
-        let bundles = self.identity.watch_bundle(&peer).await.map_err(|refusal| status::of(&refusal))?;
-        let messages = bundles.map(|item| match item {
-            Ok(bundle) => Ok(wire::jwt_bundles(&bundle)),
-            Err(refusal) => Err(status::of(&refusal)),
-        });
-        Ok(Response::new(Box::pin(messages)))
+        let bundles = self.identity.watch_bundles(&peer_of(&request)?, Authorities::Jwt).await;
+        messages(bundles, |bundles| wire::jwt_bundles(&bundles))
     }
 
     async fn validate_jwtsvid(
@@ -108,6 +105,18 @@ impl WorkloadApi {
         self.identity.record_malformed(event, peer, malformed.to_string()).await;
         status::malformed(&malformed)
     }
+}
+
+/// A stream of values as one of messages.
+fn messages<V: Send + 'static, M>(
+    opened: Result<identity::MessageStream<V>, Refusal>,
+    on_wire: impl Fn(V) -> M + Send + 'static,
+) -> Result<Response<MessageStream<M>>, Status> {
+    let values = opened.map_err(|refusal| status::of(&refusal))?;
+    Ok(Response::new(Box::pin(values.map(move |item| match item {
+        Ok(value) => Ok(on_wire(value)),
+        Err(refusal) => Err(status::of(&refusal)),
+    }))))
 }
 
 /// Who is at the other end, as the endpoint identified it at accept.

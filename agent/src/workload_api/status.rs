@@ -33,7 +33,3 @@ pub(super) fn of_validation(error: &ValidationError) -> Status {
 pub(super) fn malformed(malformed: &Malformed) -> Status {
     Status::invalid_argument(malformed.to_string())
 }
-
-pub(super) fn x509_profile_off() -> Status {
-    Status::unimplemented("this agent does not issue X509-SVIDs")
-}

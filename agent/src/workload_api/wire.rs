@@ -4,15 +4,17 @@ use std::collections::HashMap;
 
 use countersign_common::bundle::Bundle;
 use countersign_common::proto::workload::{
-    JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidResponse,
+    JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidResponse, X509BundlesResponse,
+    X509svid, X509svidResponse,
 };
 use countersign_common::secret::BearerToken;
 use countersign_common::spiffe_id::{SpiffeId, SpiffeIdError};
 use countersign_common::svid::jwt::ValidatedJwtSvid;
+use countersign_common::svid::x509::Certificate;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
-use crate::identity::{IssuedJwt, JwtRequest};
+use crate::identity::{Bundles, IssuedJwt, IssuedX509, JwtRequest, X509Svids};
 
 /// More audiences than any entry can allow are refused before anybody is attested.
 const MAX_AUDIENCES: usize = 100;
@@ -55,10 +57,44 @@ pub(super) fn jwt_response(issued: &[IssuedJwt]) -> JwtsvidResponse {
     JwtsvidResponse { svids: issued.iter().map(on_wire).collect() }
 }
 
+pub(super) fn jwt_bundles(bundles: &Bundles) -> JwtBundlesResponse {
+    JwtBundlesResponse { bundles: by_domain(bundles.all(), |bundle| bundle.to_jwks().into_bytes()) }
+}
+
+/// Takes the SVIDs, so that their keys are in the message alone.
+pub(super) fn x509_svids(message: X509Svids) -> X509svidResponse {
+    let X509Svids { svids, bundles } = message;
+    let own = x509_bundle(bundles.own());
+    let on_wire = |IssuedX509 { svid, hint, .. }: IssuedX509| X509svid {
+        spiffe_id: svid.spiffe_id.to_string(),
+        x509_svid: concatenated(&svid.chain),
+        x509_svid_key: svid.key.expose().to_vec(),
+        bundle: own.clone(),
+        hint: hint.unwrap_or_default(),
+    };
+    let svids = svids.into_iter().map(on_wire).collect();
+    X509svidResponse { svids, crl: Vec::new(), federated_bundles: by_domain(bundles.foreign(), x509_bundle) }
+}
+
+pub(super) fn x509_bundles(bundles: &Bundles) -> X509BundlesResponse {
+    X509BundlesResponse { crl: Vec::new(), bundles: by_domain(bundles.all(), x509_bundle) }
+}
+
 /// Keyed by the SPIFFE ID of the trust domain, without a slash at the end.
-pub(super) fn jwt_bundles(bundle: &Bundle) -> JwtBundlesResponse {
-    let domain = bundle.trust_domain.id().to_string();
-    JwtBundlesResponse { bundles: HashMap::from([(domain, bundle.to_jwks().into_bytes())]) }
+fn by_domain<'b>(
+    bundles: impl Iterator<Item = &'b Bundle>,
+    on_wire: impl Fn(&Bundle) -> Vec<u8>,
+) -> HashMap<String, Vec<u8>> {
+    bundles.map(|bundle| (bundle.trust_domain.id().to_string(), on_wire(bundle))).collect()
+}
+
+fn x509_bundle(bundle: &Bundle) -> Vec<u8> {
+    concatenated(&bundle.x509_authorities)
+}
+
+/// Certificates in DER, one behind the other.
+fn concatenated(certificates: &[Certificate]) -> Vec<u8> {
+    certificates.iter().flat_map(Certificate::der).copied().collect()
 }
 
 pub(super) fn validation_request(audience: String, svid: String) -> Result<(String, BearerToken), Malformed> {

@@ -5,7 +5,9 @@
 //! - `fetch-as SPIFFE_ID AUDIENCE...`: the same for one identity
 //! - `validate AUDIENCE TOKEN`: `ValidateJWTSVID`
 //! - `watch`: opens `FetchJWTBundles`; answers with each message until the stream ends
-//! - `x509`: `FetchX509SVID`
+//! - `watch-x509-bundles`: the same for `FetchX509Bundles`, certificates in base64
+//! - `watch-x509`: opens `FetchX509SVID`; answers with each message, certificates and keys in base64,
+//!   until the stream ends
 //! - `reconnect`: the next command opens a new connection
 //! - `setuid UID`: changes its own user
 //! - `exec PROGRAM`: becomes another program
@@ -40,8 +42,12 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
-use countersign_common::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509svidRequest};
+use countersign_common::proto::workload::{
+    JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509BundlesRequest, X509svid, X509svidRequest,
+};
 use countersign_tests::{HEADERS, Manners, PING, RawConnection, preface};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use prost::Message;
@@ -267,7 +273,8 @@ async fn perform(client: &mut SpiffeWorkloadApiClient<Channel>, command: &str, a
         ("fetch-as", [id, audiences @ ..]) => fetch(client, id, audiences).await,
         ("validate", [audience, token]) => validate(client, audience, token).await,
         ("watch", _) => watch(client).await,
-        ("x509", _) => client.fetch_x509svid(secured(X509svidRequest {})).await.map(|_| json!({"code": "Ok"})),
+        ("watch-x509-bundles", _) => watch_x509_bundles(client).await,
+        ("watch-x509", _) => watch_x509(client).await,
         _ => panic!("no such command: {command} {arguments:?}"),
     };
     say(answer.unwrap_or_else(|status| refused(&status)));
@@ -295,6 +302,35 @@ async fn watch(client: &mut SpiffeWorkloadApiClient<Channel>) -> Result<Value, S
         let bundles: serde_json::Map<_, _> =
             bundles.map(|(domain, jwks)| (domain, String::from_utf8(jwks).expect("UTF-8").into())).collect();
         say(json!({"code": "Ok", "bundles": bundles}));
+    }
+    Ok(json!({"code": "End"}))
+}
+
+async fn watch_x509_bundles(client: &mut SpiffeWorkloadApiClient<Channel>) -> Result<Value, Status> {
+    let mut stream = client.fetch_x509_bundles(secured(X509BundlesRequest {})).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        let bundles: serde_json::Map<_, _> =
+            message.bundles.into_iter().map(|(domain, der)| (domain, STANDARD.encode(der).into())).collect();
+        say(json!({"code": "Ok", "bundles": bundles}));
+    }
+    Ok(json!({"code": "End"}))
+}
+
+async fn watch_x509(client: &mut SpiffeWorkloadApiClient<Channel>) -> Result<Value, Status> {
+    let mut stream = client.fetch_x509svid(secured(X509svidRequest {})).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        let one = |svid: &X509svid| {
+            json!({
+                "spiffe_id": svid.spiffe_id,
+                "chain": STANDARD.encode(&svid.x509_svid),
+                "key": STANDARD.encode(&svid.x509_svid_key),
+                "bundle": STANDARD.encode(&svid.bundle),
+                "hint": svid.hint,
+            })
+        };
+        let svids: Vec<_> = message.svids.iter().map(one).collect();
+        let federated: Vec<_> = message.federated_bundles.keys().collect();
+        say(json!({"code": "Ok", "svids": svids, "federated": federated, "crl": message.crl.len()}));
     }
     Ok(json!({"code": "End"}))
 }
