@@ -54,6 +54,18 @@ impl Journal {
         self.write(record).await
     }
 
+    /// Records that `event` is about to happen to a signing key, or to one of each of the kinds
+    /// that `key` names; it may happen only if this succeeds.
+    pub(super) async fn intends_to_key(
+        &self,
+        operator: Operator,
+        event: &'static str,
+        outcome: &'static str,
+        key: &str,
+    ) -> Result<(), Status> {
+        self.write(Record { key: Some(key.to_owned()), ..self.record_of(operator, event, outcome) }).await
+    }
+
     /// As [`Self::intends`], for a change that concerns `trust_domain`; `what` says what it is.
     pub(super) async fn intends_for(
         &self,
@@ -69,14 +81,14 @@ impl Journal {
 
     async fn write(&self, record: Record) -> Result<(), Status> {
         let (event, outcome, pid, uid) = (record.event, record.outcome, record.caller.pid, record.caller.uid);
-        let (entry, spiffe_id) = (record.entry.clone(), record.spiffe_id.clone());
+        let (entry, spiffe_id, kid) = (record.entry.clone(), record.spiffe_id.clone(), record.key.clone());
         if let Err(error) = self.audit.record(record).await
             && !Protection::Recorded.is_out()
         {
             tracing::error!(%error, pid, uid, "{event} is refused: it cannot be recorded");
             return Err(Status::unavailable(format!("nothing was changed: {error}")));
         }
-        tracing::info!(entry, spiffe_id, pid, uid, "an operator's {event}: {outcome}");
+        tracing::info!(entry, spiffe_id, kid, pid, uid, "an operator's {event}: {outcome}");
         Ok(())
     }
 

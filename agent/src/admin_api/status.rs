@@ -4,6 +4,7 @@ use countersign_common::document::Problem;
 use tonic::Status;
 
 use crate::authority::AuthorityError;
+use crate::authority::embedded::NameError;
 use crate::store::{BundleRefusal, StoreError};
 
 /// The longest message in bytes: it travels percent-encoded in a trailer, and clients take
@@ -33,8 +34,15 @@ pub(super) fn of_store(error: &StoreError) -> Status {
 pub(super) fn of_authority(error: &AuthorityError) -> Status {
     match error {
         AuthorityError::AlreadyPrepared { .. }
-        | AuthorityError::NothingPrepared
-        | AuthorityError::TooManyKeys { .. } => Status::failed_precondition(error.to_string()),
+        | AuthorityError::NothingPrepared(_)
+        | AuthorityError::TooManyKeys { .. }
+        | AuthorityError::NotToTaint { .. }
+        | AuthorityError::RevokeActive { .. }
+        | AuthorityError::RevokedAlready { .. }
+        | AuthorityError::RootInUse { .. }
+        | AuthorityError::UpstreamOver { .. } => Status::failed_precondition(error.to_string()),
+        AuthorityError::Name(name @ NameError::Unknown(_)) => Status::not_found(name.to_string()),
+        AuthorityError::Name(name) => Status::invalid_argument(name.to_string()),
         _ => Status::unavailable(error.to_string()),
     }
 }

@@ -1,14 +1,17 @@
 //! `countersign agent`, wired: what the configuration means for each room.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use countersign_common::clock::Clock;
 
 use super::wiring::{self, Settings};
-use super::{AppError, forbid_core_dumps};
+use super::{AppError, SystemClock, forbid_core_dumps};
 use crate::admin_api::Access;
 use crate::admission::{self, HashLimits};
 use crate::attest;
 use crate::audit::Audit;
-use crate::authority::embedded::{self, SealingKey, SealingKeySource};
+use crate::authority::embedded::{self, SealingKey, SealingKeySource, Upstream, UpstreamSource};
 use crate::config::{self, Config};
 use crate::policy;
 use crate::store::Store;
@@ -38,6 +41,10 @@ pub(super) fn sealing_key_source(configured: &config::SealingKey) -> SealingKeyS
 }
 
 fn settings(config: Config) -> Result<Settings, AppError> {
+    let upstream = config.authority.upstream.map(|found| {
+        let source = UpstreamSource { certificate: found.certificate, key: found.key };
+        Upstream::load(&source, &config.trust_domain, SystemClock.now())
+    });
     Ok(Settings {
         sealing_key: Some(SealingKey::load(&sealing_key_source(&config.authority.sealing_key))?),
         store: Store::open(&config.data_dir.join(STORE_FILE), &config.trust_domain)?,
@@ -46,6 +53,9 @@ fn settings(config: Config) -> Result<Settings, AppError> {
             algorithm: config.authority.algorithm,
             key_life: config.authority.key_life,
             max_jwt_ttl: config.jwt.max_ttl,
+            x509_key_life: config.authority.x509_key_life,
+            max_x509_ttl: config.x509.max_ttl,
+            upstream: upstream.transpose()?.map(Arc::new),
             refresh_hint: config.authority.refresh_hint,
             issuer: config.jwt.issuer,
         },

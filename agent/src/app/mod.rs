@@ -36,6 +36,9 @@ pub enum AppError {
     /// The sealing key.
     #[error(transparent)]
     SealingKey(#[from] crate::authority::embedded::SealingKeyError),
+    /// The root above our X.509 authorities.
+    #[error(transparent)]
+    Upstream(#[from] crate::authority::embedded::UpstreamError),
     /// A socket could not be made.
     #[error(transparent)]
     Socket(#[from] crate::endpoint::SocketError),

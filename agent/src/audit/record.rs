@@ -22,7 +22,8 @@ pub struct Record {
     pub event: &'static str,
     /// `issued`, `refused`, `abandoned` (the caller went away), `served`, `ended` (a stream, by the
     /// agent), `valid`, `invalid`; for changes by operators `created`, `updated`, `deleted`,
-    /// `prepared`, `activated`, `failed`, which is also a renewal that is tried again.
+    /// `prepared`, `activated`, `tainted`, `revoked`, `taken`, `failed`, which is also a renewal that is tried
+    /// again.
     pub outcome: &'static str,
     /// Why, for operators; empty when issued. For a bundle that an operator changes: which one.
     #[serde(skip_serializing_if = "String::is_empty", serialize_with = "line::text")]
@@ -36,6 +37,9 @@ pub struct Record {
     /// The entry that matched.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
     pub entry: Option<String>,
+    /// The signing key that an operator changed, by its name.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
+    pub key: Option<String>,
     /// The identity in question.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
     pub spiffe_id: Option<String>,

@@ -23,7 +23,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// No key may sign now; the next one could not be made or saved. Trying again may help.
-    #[error("no JWT key may sign now; the log says why the next one could not be made or saved")]
+    #[error("no key may sign this now; the log says why the next one could not be made or saved")]
     NoActiveKey,
     /// The grant's own limits leave no time in which a token would be valid.
     #[error("the grant is over")]
@@ -50,20 +50,73 @@ pub enum AuthorityError {
     #[error("the authority's saved state cannot be used")]
     State(#[source] embedded::StateError),
     /// A second key cannot be prepared.
-    #[error("key {kid} is prepared already; activate it first")]
+    #[error("{} {id} is prepared already; activate it first", kind.name())]
     AlreadyPrepared {
+        /// Of which kind.
+        kind: embedded::Kind,
         /// Which key waits.
-        kid: String,
+        id: String,
     },
     /// There is no key to activate.
-    #[error("no key is prepared; prepare one first, and give others time to fetch the bundle")]
-    NothingPrepared,
+    #[error("no {} is prepared; prepare one first, and give others time to fetch the bundle", .0.name())]
+    NothingPrepared(embedded::Kind),
     /// Too many keys are published; each would have to be fetched by everyone.
-    #[error("{count} keys are published already; wait until a retiring one is dropped")]
+    #[error("{count} of the kind {} are kept already; wait until one that is done is dropped", kind.name())]
     TooManyKeys {
+        /// Of which kind.
+        kind: embedded::Kind,
         /// How many there are.
         count: usize,
     },
+    /// The operator named no key, or more than one.
+    #[error(transparent)]
+    Name(#[from] embedded::NameError),
+    /// A key that signs or signed can be tainted, and no other.
+    #[error("{id} is {state}: a key that signs or signed can be tainted, no other")]
+    NotToTaint {
+        /// Which key.
+        id: String,
+        /// What it is doing.
+        state: &'static str,
+    },
+    /// The active key cannot be revoked: others would have nothing to check against what replaces its documents.
+    #[error(
+        "{id} is active; taint it first (countersign authority taint {id}), which has what it signed replaced at once, and revoke it then"
+    )]
+    RevokeActive {
+        /// Which key.
+        id: String,
+    },
+    /// It was revoked before.
+    #[error("{id} is revoked already")]
+    RevokedAlready {
+        /// Which key.
+        id: String,
+    },
+    /// What verifiers know is the root, and that stays for others.
+    #[error(
+        "X.509 authority {id} is under an upstream root that is still in use, so verifiers accept what it signed until \
+         {ends}; to end that sooner, give authority.upstream another root"
+    )]
+    RootInUse {
+        /// Which authority.
+        id: String,
+        /// When all that it signed has expired.
+        ends: Timestamp,
+    },
+    /// The certificate upstream is not valid now.
+    #[error(
+        "the certificates of authority.upstream are valid from {from} to {until}; put newer ones there, restart the agent"
+    )]
+    UpstreamOver {
+        /// From when on.
+        from: Timestamp,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The certificate that was signed breaks a rule, and was thrown away. A fault of this agent.
+    #[error("a certificate of our own breaks a rule and was thrown away: {0}")]
+    X509Product(&'static str),
 }
 
 /// What the authority signed: an X509-SVID without its private key.

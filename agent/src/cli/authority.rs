@@ -1,23 +1,27 @@
 //! `countersign authority`: the signing keys and their life.
 
+mod shown;
+
 use std::io::{Write, stdout};
 
-use clap::Subcommand;
-use countersign_common::clock::Timestamp;
+use clap::{Subcommand, ValueEnum};
 use countersign_common::proto::admin::authority_client::AuthorityClient;
-use countersign_common::proto::admin::{ActivateRequest, PrepareRequest, ShowAuthorityRequest, ShowAuthorityResponse};
-use serde_json::json;
+use countersign_common::proto::admin::{
+    ActivateRequest, KeyKind, PrepareRequest, RevokeRequest, ShowAuthorityRequest, TaintRequest,
+};
 
 use super::admin_socket::AdminSocket;
 use super::outcome::{CliError, Outcome};
 use super::output::Output;
-use super::table;
 
 const EXAMPLES: &str = "\
 Examples:
   countersign authority show
-  countersign authority prepare      publish the next key; it signs nothing yet
-  countersign authority activate     sign with it, once everybody has fetched the bundle
+  countersign authority prepare               publish the next key of each kind; it signs nothing yet
+  countersign authority prepare --kind x509   the next X.509 authority only
+  countersign authority activate              sign with it, once everybody has fetched the bundle
+  countersign authority taint 3f9a0c21        never sign with it again, and replace what it signed
+  countersign authority revoke 3f9a0c21       have what it signed refused, once it is replaced
 
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no agent or not now";
 
@@ -29,10 +33,18 @@ pub(super) enum AuthorityCommand {
     Show(Options),
     /// Make the next signing key and publish it.
     #[command(after_help = EXAMPLES)]
-    Prepare(Options),
+    Prepare(OfKind),
     /// Sign with the prepared key from now on.
     #[command(after_help = EXAMPLES)]
-    Activate(Options),
+    Activate(OfKind),
+    /// Never sign with a key again, and replace what it signed at once. Another one takes the
+    /// place of the active one. It stays published, so that nothing breaks meanwhile.
+    #[command(after_help = EXAMPLES)]
+    Taint(Named),
+    /// Publish a key no more: what it signed is refused from now on. The active one has to be
+    /// tainted first.
+    #[command(after_help = EXAMPLES)]
+    Revoke(Named),
 }
 
 /// Options of every command of the family.
@@ -44,63 +56,73 @@ pub(super) struct Options {
     output: Output,
 }
 
+/// Options of commands for the next key.
+#[derive(Debug, clap::Args)]
+pub(super) struct OfKind {
+    /// Which keys: both kinds if it is left out, all or none.
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Options of commands for one key.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// The kid of a JWT key or the subject key id of an X.509 authority, as `authority show` has
+    /// them; or how it begins, in 8 characters or more.
+    #[arg(allow_hyphen_values = true)]
+    id: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What a key signs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// JWT-SVIDs.
+    Jwt,
+    /// X509-SVIDs.
+    X509,
+}
+
+impl OfKind {
+    fn wire(&self) -> i32 {
+        let kind = match self.kind {
+            None => KeyKind::Unspecified,
+            Some(Kind::Jwt) => KeyKind::Jwt,
+            Some(Kind::X509) => KeyKind::X509,
+        };
+        kind.into()
+    }
+}
+
+impl AuthorityCommand {
+    fn options(&self) -> &Options {
+        match self {
+            Self::Show(options) => options,
+            Self::Prepare(next) | Self::Activate(next) => &next.options,
+            Self::Taint(named) | Self::Revoke(named) => &named.options,
+        }
+    }
+}
+
 /// Runs one command of the family.
 ///
 /// # Errors
 /// Why it could not be done, and with which exit code.
 pub(super) async fn run(command: AuthorityCommand) -> Result<Outcome, CliError> {
-    let (AuthorityCommand::Show(options) | AuthorityCommand::Prepare(options) | AuthorityCommand::Activate(options)) =
-        &command;
+    let options = command.options();
     let mut client = AuthorityClient::new(options.socket.connect().await?);
     let answer = match &command {
         AuthorityCommand::Show(_) => client.show(ShowAuthorityRequest {}).await,
-        AuthorityCommand::Prepare(_) => client.prepare(PrepareRequest {}).await,
-        AuthorityCommand::Activate(_) => client.activate(ActivateRequest {}).await,
+        AuthorityCommand::Prepare(next) => client.prepare(PrepareRequest { kind: next.wire() }).await,
+        AuthorityCommand::Activate(next) => client.activate(ActivateRequest { kind: next.wire() }).await,
+        AuthorityCommand::Taint(named) => client.taint(TaintRequest { id: named.id.clone() }).await,
+        AuthorityCommand::Revoke(named) => client.revoke(RevokeRequest { id: named.id.clone() }).await,
     };
     let shown = answer.map_err(|status| CliError::from_status(&status))?.into_inner();
-    let text = options.output.render(|| as_table(&shown), || Ok(as_value(&shown)))?;
+    let text = options.output.render(|| shown::as_table(&shown), || Ok(shown::as_value(&shown)))?;
     writeln!(stdout(), "{text}").map_err(CliError::output)?;
     Ok(Outcome::Done)
-}
-
-fn as_table(shown: &ShowAuthorityResponse) -> Result<String, CliError> {
-    let mut rows = vec![["KEY", "ALGORITHM", "STATE", "ACTIVATES", "ENDS"].map(str::to_owned)];
-    for key in &shown.jwt_keys {
-        let [activates, ends] = [key.activates, key.ends].map(time);
-        rows.push([key.kid.clone(), key.algorithm.clone(), key.state.clone(), activates, ends]);
-    }
-    let next = match shown.next_rotation_at {
-        0 => "none planned".to_owned(),
-        at => time(at),
-    };
-    Ok(format!(
-        "trust domain   {}\nbundle         sequence {}\nnext rotation  {next}\n\n{}",
-        shown.trust_domain,
-        shown.bundle_sequence,
-        table::columns(&rows)?
-    ))
-}
-
-fn as_value(shown: &ShowAuthorityResponse) -> serde_json::Value {
-    let keys = shown.jwt_keys.iter().map(|key| {
-        json!({
-            "kid": key.kid,
-            "algorithm": key.algorithm,
-            "state": key.state,
-            "created": time(key.created),
-            "activates": time(key.activates),
-            "ends": time(key.ends),
-        })
-    });
-    let next = (shown.next_rotation_at > 0).then(|| time(shown.next_rotation_at));
-    json!({
-        "trust_domain": shown.trust_domain,
-        "bundle_sequence": shown.bundle_sequence,
-        "next_rotation_at": next,
-        "jwt_keys": keys.collect::<Vec<_>>(),
-    })
-}
-
-fn time(seconds: u64) -> String {
-    Timestamp::from_seconds(seconds).to_string()
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use countersign_common::document::{Reader, duration_text, quoted};
 
-use super::{AdminApi, Authority};
+use super::AdminApi;
 
-/// How many times a token's life and the refresh hint fit into a key's life.
+/// How many times the longest life of what a key signs, and the refresh hint, fit into its life.
 ///
 /// A key is published before it signs, for at least two refresh hints, so that verifiers
-/// know it when its first token arrives; and it stays published for a token's life after it
+/// know it when its first document arrives; and it stays published for a document's life after it
 /// signed last. With less than this between, no time is left to sign.
 const FITS: u32 = 4;
 
@@ -30,13 +30,12 @@ pub(super) fn admin_api(reader: &Reader<'_>, admin_api: &AdminApi, workload_sock
 }
 
 /// A key outlives what depends on it.
-pub(super) fn key_life(reader: &Reader<'_>, authority: &Authority, max_ttl: Duration) {
-    for (name, depends) in [("jwt.max_ttl", max_ttl), ("refresh_hint", authority.refresh_hint)] {
+pub(super) fn key_life(reader: &Reader<'_>, key: &str, life: Duration, all: [(&str, Duration); 2]) {
+    for (name, depends) in all {
         let least = FITS * depends;
-        if authority.key_life < least {
-            let (life, depends) = (duration_text(authority.key_life), duration_text(depends));
-            let least = duration_text(least);
-            reader.report("key_life", format!("is {life}; with {name} = {depends} it must be at least {least}"));
+        if life < least {
+            let (life, depends, least) = (duration_text(life), duration_text(depends), duration_text(least));
+            reader.report(key, format!("is {life}; with {name} = {depends} it must be at least {least}"));
         }
     }
 }

@@ -94,11 +94,26 @@ pub struct Authority {
     /// longest token life after that. Default 24 h, 1 min to 90 days, and at least four times
     /// each of `jwt.max_ttl` and `refresh_hint`.
     pub key_life: Duration,
+    /// How long an X.509 authority signs before the next one takes over; it stays published for
+    /// the longest life of an X509-SVID after that. Default 7 days, 1 min to 365 days, and at least
+    /// four times each of the longest life of an X509-SVID and `refresh_hint`.
+    pub x509_key_life: Duration,
+    /// The root above the X.509 authorities. Default none, and then each signs its own certificate.
+    pub upstream: Option<Upstream>,
     /// What the signing keys are sealed under at rest.
     pub sealing_key: SealingKey,
     /// How often others are told to fetch the bundle again (`spiffe_refresh_hint`,
     /// `SPIFFE_Trust_Domain_and_Bundle.md`, section 4.1.2). Whole seconds. Default 5 min, 1 s to 24 h.
     pub refresh_hint: Duration,
+}
+
+/// A root above the X.509 authorities, and the key that signs them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// PEM: the certificate of the key, then those above it, the root last.
+    pub certificate: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
 }
 
 /// Where the key is that seals the signing keys at rest.

@@ -10,8 +10,8 @@ use countersign_common::svid::jwt::Algorithm;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, SealingKey, WorkloadApi, X509,
-    check,
+    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, SealingKey, Upstream,
+    WorkloadApi, X509, check,
 };
 
 /// The longest path of a socket in bytes: `sun_path` without its final NUL (unix(7)).
@@ -59,7 +59,7 @@ fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let admin_api = admin_api(reader.mapping_or_empty("admin_api"), &workload_api.socket);
     let jwt = jwt(reader.mapping_or_empty("jwt"));
     let x509 = x509(reader.mapping_or_empty("x509"));
-    let authority = authority(reader.mapping_or_empty("authority"), jwt.max_ttl);
+    let authority = authority(reader.mapping_or_empty("authority"), jwt.max_ttl, x509.max_ttl);
     let attest = attest(reader.mapping_or_empty("attest"));
     let audit = audit(reader.mapping_or_empty("audit"));
     let log = log(reader.mapping_or_empty("log"));
@@ -107,16 +107,29 @@ fn admin_api(mut reader: Reader<'_>, workload_socket: &Path) -> AdminApi {
     read
 }
 
-fn authority(mut reader: Reader<'_>, max_ttl: Duration) -> Authority {
+fn authority(mut reader: Reader<'_>, max_jwt_ttl: Duration, max_x509_ttl: Duration) -> Authority {
     let algorithms = [("ES256", Algorithm::Es256), ("RS256", Algorithm::Rs256)];
     let algorithm = reader.one_of("algorithm", &algorithms).unwrap_or(Algorithm::Es256);
     let key_life = reader.duration("key_life", MINUTE..=90 * 24 * HOUR).unwrap_or(24 * HOUR);
+    let x509_key_life = reader.duration("x509_key_life", MINUTE..=365 * 24 * HOUR).unwrap_or(7 * 24 * HOUR);
+    let upstream = reader.mapping("upstream").and_then(upstream);
     let sealing_key = sealing_key(reader.mapping_or_empty("sealing_key"));
     let refresh_hint = whole_seconds(&mut reader, "refresh_hint", SECOND..=24 * HOUR).unwrap_or(5 * MINUTE);
-    let read = Authority { algorithm, key_life, sealing_key, refresh_hint };
-    check::key_life(&reader, &read, max_ttl);
+    let read = Authority { algorithm, key_life, x509_key_life, upstream, sealing_key, refresh_hint };
+    check::key_life(&reader, "key_life", read.key_life, [("jwt.max_ttl", max_jwt_ttl), ("refresh_hint", refresh_hint)]);
+    let depends = [("x509.max_ttl", max_x509_ttl), ("refresh_hint", refresh_hint)];
+    check::key_life(&reader, "x509_key_life", read.x509_key_life, depends);
     reader.finish();
     read
+}
+
+fn upstream(mut reader: Reader<'_>) -> Option<Upstream> {
+    reader.require("certificate");
+    reader.require("key");
+    let certificate = reader.parsed("certificate", absolute);
+    let key = reader.parsed("key", absolute);
+    reader.finish();
+    Some(Upstream { certificate: certificate?, key: key? })
 }
 
 fn sealing_key(mut reader: Reader<'_>) -> SealingKey {

@@ -16,7 +16,7 @@ use tokio_stream::StreamExt as _;
 
 use super::*;
 use crate::admission::{HashBudget, HashLimits};
-use crate::authority::embedded::{EmbeddedAuthority, Options};
+use crate::authority::embedded::{EmbeddedAuthority, Kind, Options};
 use crate::drain::{self, DrainTrigger};
 use crate::peer::children::Child;
 use crate::registry;
@@ -77,6 +77,9 @@ fn options(trust_domain: TrustDomain) -> Options {
         algorithm: Algorithm::Es256,
         key_life: 24 * hour,
         max_jwt_ttl: hour,
+        x509_key_life: 24 * hour,
+        max_x509_ttl: hour,
+        upstream: None,
         refresh_hint: hour,
         issuer: None,
     }
@@ -135,7 +138,7 @@ async fn a_stream_that_is_not_read_is_ended() {
     let mut stream = agent.identity.watch_bundles(&Peer::of_this_process(), Authorities::Jwt).await.unwrap();
     // The first message takes the one place.
     let mut published = agent.authority.bundles();
-    agent.authority.prepare().await.unwrap();
+    agent.authority.prepare(&[Kind::Jwt]).await.unwrap();
     published.changed().await.unwrap();
     let given_up = tokio::time::timeout(stream::READ_LIMIT * 2, std::future::pending::<()>()).await;
     assert!(given_up.is_err());
@@ -157,7 +160,7 @@ async fn a_stream_is_not_taken_over_by_another_program() {
     child.go_on();
     child.until(|| std::fs::read_link(child.proc("exe")).is_ok_and(|now| now != before));
     // The entry holds for the new program too; the stream is the old one's all the same.
-    agent.authority.prepare().await.unwrap();
+    agent.authority.prepare(&[Kind::Jwt]).await.unwrap();
     assert!(matches!(stream.next().await, Some(Err(Refusal::Attest(_)))));
     assert!(agent.audit().contains("the process changed after it connected: executable"), "{}", agent.audit());
 }

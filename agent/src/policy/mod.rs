@@ -18,6 +18,8 @@ use crate::peer::ProcessInstance;
 
 pub use image::check_image;
 pub use jwt::authorize_jwt;
+#[cfg(test)]
+pub(crate) use x509::x509_grant_for_tests;
 pub use x509::{X509Grant, authorize_x509};
 
 /// What the agent's configuration allows at most.

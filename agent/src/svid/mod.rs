@@ -17,8 +17,10 @@ mod x509;
 
 use std::sync::Arc;
 
+use countersign_common::bundle::BundleSet;
 use countersign_common::clock::Timestamp;
 use countersign_common::svid::jwt::JwtSvid;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::authority::{Authority, AuthorityError};
@@ -35,6 +37,7 @@ pub use x509::issue_x509;
 /// JWT-SVIDs by grant, each reused until half its life.
 pub struct JwtCache {
     authority: Arc<dyn Authority>,
+    bundles: watch::Receiver<Arc<BundleSet>>,
     slots: Slots,
 }
 
@@ -50,12 +53,13 @@ pub struct Cached {
 impl JwtCache {
     /// An empty cache in front of `authority`.
     pub fn new(authority: Arc<dyn Authority>) -> Self {
-        Self { authority, slots: Slots::default() }
+        let bundles = authority.bundles();
+        Self { authority, bundles, slots: Slots::default() }
     }
 
     /// The token of this grant: the one issued before while it is in the first half of
     /// its life, else a new one. If no new one can be had, the old one serves until it
-    /// expires; an expired one never does.
+    /// expires; an expired one never does, nor does one whose key was tainted or revoked.
     ///
     /// `now` is asked after each wait: for another caller's signature, or for one that fails,
     /// a token may have to wait until it has expired.
@@ -65,6 +69,7 @@ impl JwtCache {
     pub async fn get(&self, grant: &Grant, now: impl Fn() -> Timestamp) -> Result<Cached, AuthorityError> {
         let slot = self.slots.of(grant);
         let mut token = slot.lock().await;
+        token.take_if(|svid| self.bundles.borrow().tainted.contains(&svid.kid));
         let asked = now();
         if let Some(svid) = token.as_ref().filter(|svid| is_fresh(svid, asked)) {
             return Ok(Cached { svid: Arc::clone(svid), reused: true });

@@ -1,11 +1,12 @@
 //! Reuse and renewal of tokens, with a stepped clock and an authority that can fail.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_common::bundle::BundleSet;
+use countersign_common::bundle::{Bundle, BundleSet};
 use countersign_common::entry::EntrySet;
 use countersign_common::secret::BearerToken;
 use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
@@ -17,8 +18,8 @@ use crate::authority::SignedX509;
 use crate::policy::{X509Grant, grant_for_tests};
 
 /// Signs nothing real: numbers its tokens, or fails.
-#[derive(Default)]
 struct Numbering {
+    bundles: watch::Sender<Arc<BundleSet>>,
     now: Mutex<u64>,
     signed: AtomicU64,
     fails: AtomicBool,
@@ -37,7 +38,7 @@ impl Authority for Numbering {
     }
 
     fn bundles(&self) -> watch::Receiver<Arc<BundleSet>> {
-        panic!("not asked by the cache")
+        self.bundles.subscribe()
     }
 
     async fn sign_x509(&self, _: &X509Grant, _: &[u8]) -> Result<SignedX509, AuthorityError> {
@@ -62,12 +63,31 @@ impl Authority for Numbering {
             jti,
             iss: None,
         };
-        Ok(JwtSvid { token: BearerToken::new(String::new()), claims, kid: String::new() })
+        Ok(JwtSvid { token: BearerToken::new(String::new()), claims, kid: "key".to_owned() })
     }
 }
 
+/// A bundle without keys, and these that are tainted.
+fn bundles<const N: usize>(tainted: [&str; N]) -> BundleSet {
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let own = Bundle {
+        trust_domain,
+        sequence: 1,
+        refresh_hint: Duration::from_secs(300),
+        jwt_authorities: vec![],
+        x509_authorities: vec![],
+    };
+    BundleSet { own: Arc::new(own), foreign: BTreeMap::new(), tainted: tainted.map(str::to_owned).into() }
+}
+
 fn cache() -> (Arc<Numbering>, Arc<JwtCache>) {
-    let authority = Arc::new(Numbering::default());
+    let authority = Arc::new(Numbering {
+        bundles: watch::channel(Arc::new(bundles([]))).0,
+        now: Mutex::default(),
+        signed: AtomicU64::default(),
+        fails: AtomicBool::default(),
+        takes: AtomicU64::default(),
+    });
     (Arc::clone(&authority), Arc::new(JwtCache::new(authority)))
 }
 
@@ -97,6 +117,20 @@ async fn a_clock_that_was_set_back_does_not_keep_a_token_fresh() {
     let grant = grant(1, "a");
     assert_eq!(jti(&cache, &authority, &grant, 1000).await.as_deref(), Some("0"));
     assert_eq!(jti(&cache, &authority, &grant, 10).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_token_of_a_tainted_key_is_not_handed_out_again() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    assert_eq!(jti(&cache, &authority, &grant, 1000).await.as_deref(), Some("0"));
+    authority.bundles.send_replace(Arc::new(bundles(["another"])));
+    assert_eq!(jti(&cache, &authority, &grant, 1001).await.as_deref(), Some("0"), "another key is none of its matter");
+    authority.bundles.send_replace(Arc::new(bundles(["another", "key"])));
+    assert_eq!(jti(&cache, &authority, &grant, 1002).await.as_deref(), Some("1"));
+    // Not even where there is nothing else to hand out.
+    authority.fails.store(true, Ordering::Relaxed);
+    assert_eq!(jti(&cache, &authority, &grant, 1003).await, None);
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ pub struct BundleSet {
     /// Of other trust domains; never that of the own one.
     pub foreign: BTreeMap<TrustDomain, Arc<Bundle>>,
     /// Authorities of the own trust domain whose SVIDs are to be replaced now: the key ids of JWT
-    /// authorities and the subject key ids of X.509 authorities. They are still in the bundle.
+    /// authorities and the subject key ids of X.509 authorities. Tainted ones are still in the
+    /// bundle, revoked ones not any more; a name is here until all that it signed has expired.
     pub tainted: BTreeSet<String>,
 }
 

@@ -1,5 +1,6 @@
 //! The admin API over a real socket: what operators get, and what is recorded first.
 
+mod authority;
 mod bundles;
 mod permission;
 mod socket;
@@ -13,7 +14,7 @@ use countersign_common::clock::{Clock, Timestamp};
 use countersign_common::proto::admin::authority_client::AuthorityClient;
 use countersign_common::proto::admin::registry_client::RegistryClient;
 use countersign_common::proto::admin::{
-    ActivateRequest, ApplyRequest, ApplyResponse, ChangeKind, DeleteRequest, ListRequest, PrepareRequest,
+    ActivateRequest, ApplyRequest, ApplyResponse, ChangeKind, DeleteRequest, KeyKind, ListRequest, PrepareRequest,
     ShowAuthorityRequest, ShowAuthorityResponse, ShowBundleRequest, Source,
 };
 use countersign_common::spiffe_id::TrustDomain;
@@ -72,6 +73,9 @@ impl Agent {
             algorithm: Algorithm::Es256,
             key_life: 24 * HOUR,
             max_jwt_ttl: HOUR,
+            x509_key_life: 24 * HOUR,
+            max_x509_ttl: HOUR,
+            upstream: None,
             refresh_hint: Duration::from_secs(300),
             issuer: None,
         };
@@ -224,7 +228,10 @@ async fn what_cannot_be_recorded_is_not_changed() {
     assert_eq!(agent.ids(), ["a"]);
 
     let mut authority = AuthorityClient::new(connect(&agent.socket).await);
-    assert_eq!(authority.prepare(PrepareRequest {}).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(
+        authority.prepare(PrepareRequest { kind: KeyKind::Jwt.into() }).await.unwrap_err().code(),
+        Code::Unavailable
+    );
     let shown = authority.show(ShowAuthorityRequest {}).await.unwrap().into_inner();
     assert_eq!(states(&shown), ["active"]);
 
@@ -292,12 +299,21 @@ async fn the_authority_is_shown_and_moved_on_and_each_move_is_recorded() {
     let bundle = authority.show_bundle(ShowBundleRequest {}).await.unwrap().into_inner().document;
     assert!(bundle.contains("spiffe_sequence") && bundle.contains(&shown.jwt_keys[0].kid), "{bundle}");
 
-    let early = authority.activate(ActivateRequest {}).await.unwrap_err();
+    let early = authority.activate(ActivateRequest { kind: KeyKind::Jwt.into() }).await.unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition);
     assert_eq!(agent.recorded(0), ["authority_activate activated -", "authority_activate failed -"]);
-    assert_eq!(states(&authority.prepare(PrepareRequest {}).await.unwrap().into_inner()), ["active", "prepared"]);
-    assert_eq!(authority.prepare(PrepareRequest {}).await.unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(states(&authority.activate(ActivateRequest {}).await.unwrap().into_inner()), ["retiring", "active"]);
+    assert_eq!(
+        states(&authority.prepare(PrepareRequest { kind: KeyKind::Jwt.into() }).await.unwrap().into_inner()),
+        ["active", "prepared"]
+    );
+    assert_eq!(
+        authority.prepare(PrepareRequest { kind: KeyKind::Jwt.into() }).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
+    assert_eq!(
+        states(&authority.activate(ActivateRequest { kind: KeyKind::Jwt.into() }).await.unwrap().into_inner()),
+        ["retiring", "active"]
+    );
     let moves = ["prepare prepared", "prepare prepared", "prepare failed", "activate activated"];
     assert_eq!(agent.recorded(2), moves.map(|step| format!("authority_{step} -")));
 }

@@ -12,7 +12,8 @@ use countersign_common::proto::admin::registry_client::RegistryClient;
 use countersign_common::proto::admin::usage_client::UsageClient;
 use countersign_common::proto::admin::{
     ActivateRequest, ApplyRequest, DeleteBundleRequest, DeleteRequest, GetBundleRequest, ListBundlesRequest,
-    ListRequest, PrepareRequest, SetBundleRequest, ShowAuthorityRequest, ShowBundleRequest, ShowUsageRequest,
+    ListRequest, PrepareRequest, RevokeRequest, SetBundleRequest, ShowAuthorityRequest, ShowBundleRequest,
+    ShowUsageRequest, TaintRequest,
 };
 use tonic::{Code, Status};
 
@@ -39,8 +40,10 @@ async fn assert_denied(socket: &Path) {
     denied(registry.delete(DeleteRequest { ids: vec![] }).await.unwrap_err());
     let mut authority = AuthorityClient::new(connect(socket).await);
     denied(authority.show(ShowAuthorityRequest {}).await.unwrap_err());
-    denied(authority.prepare(PrepareRequest {}).await.unwrap_err());
-    denied(authority.activate(ActivateRequest {}).await.unwrap_err());
+    denied(authority.prepare(PrepareRequest::default()).await.unwrap_err());
+    denied(authority.activate(ActivateRequest::default()).await.unwrap_err());
+    denied(authority.taint(TaintRequest::default()).await.unwrap_err());
+    denied(authority.revoke(RevokeRequest::default()).await.unwrap_err());
     denied(authority.show_bundle(ShowBundleRequest {}).await.unwrap_err());
     let mut bundles = BundlesClient::new(connect(socket).await);
     denied(bundles.list(ListBundlesRequest {}).await.unwrap_err());

@@ -2,28 +2,33 @@
 //! clock, and operators. A change is saved first and published second, so that no key
 //! signs that a restart would not know.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_common::bundle::BundleSet;
-use countersign_common::clock::Clock;
+use countersign_common::clock::{Clock, Timestamp};
 use countersign_common::spiffe_id::TrustDomain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::form;
 use super::jwt_key::JwtKey;
-use super::key_ring::KeyRing;
-use super::life::{self, Step, Terms};
+use super::key_ring::{KeyRing, NewKey};
+use super::life::{self, Step};
+use super::record::Make;
+use super::rings::{BothTerms, Kind};
 use super::sealed;
 use super::sealing_key::SealingKey;
 use super::signer::Signer;
+use super::upstream::Upstream;
 use super::view::AuthorityView;
-use super::x509_ca::X509Ca;
+use super::x509_key::X509Key;
 use crate::authority::AuthorityError;
 use crate::drain::Drain;
 use crate::store::{ForeignBundles, Store, StoreError};
+
+mod by_hand;
 
 /// How many requests wait for the keeper before callers wait to ask.
 pub(super) const QUEUE: usize = 16;
@@ -38,11 +43,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long nothing is tried after a failure, whoever asks.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// As many keys as an operator may publish by hand; the schedule needs at most four.
-const MAX_KEYS_BY_HAND: usize = 8;
-
-/// More steps than any state of the ring needs.
-const MAX_STEPS: usize = 32;
+/// More steps than any state of a ring needs.
+const MAX_STEPS: usize = 64;
 
 /// Where the answer to a request goes.
 pub(super) type Reply = oneshot::Sender<Result<AuthorityView, AuthorityError>>;
@@ -51,10 +53,14 @@ pub(super) type Reply = oneshot::Sender<Result<AuthorityView, AuthorityError>>;
 pub(super) enum Request {
     /// Do what is due.
     Advance(Reply),
-    /// Publish the next key, now.
-    Prepare(Reply),
-    /// Sign with the prepared key, now.
-    Activate(Reply),
+    /// Publish the next key of each of these kinds, now.
+    Prepare(&'static [Kind], Reply),
+    /// Sign with the prepared key of each of these kinds, now.
+    Activate(&'static [Kind], Reply),
+    /// Never sign with the key of this name again, and have what it signed replaced.
+    Taint(String, Reply),
+    /// Publish the key of this name no more.
+    Revoke(String, Reply),
 }
 
 /// The one record that the keeper reads and writes.
@@ -87,18 +93,19 @@ pub(super) struct AtRest {
 /// What the keeper tells everyone.
 pub(super) struct Published {
     pub(super) bundles: watch::Sender<Arc<BundleSet>>,
-    pub(super) signer: watch::Sender<Option<Arc<Signer>>>,
+    pub(super) jwt: watch::Sender<Option<Arc<Signer<JwtKey>>>>,
+    pub(super) x509: watch::Sender<Option<Arc<Signer<X509Key>>>>,
     pub(super) view: watch::Sender<Arc<AuthorityView>>,
 }
 
-/// Owner of the ring.
+/// Owner of the rings.
 pub(super) struct Keeper {
     pub(super) trust_domain: TrustDomain,
-    pub(super) terms: Terms,
+    pub(super) terms: BothTerms,
+    pub(super) upstream: Option<Arc<Upstream>>,
     pub(super) at_rest: AtRest,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: KeyRing,
-    pub(super) x509: Arc<X509Ca>,
     pub(super) foreign: watch::Receiver<Arc<ForeignBundles>>,
     pub(super) published: Published,
     /// After a failure: when to try again.
@@ -110,13 +117,13 @@ impl AtRest {
     pub(super) async fn load(&self, trust_domain: &TrustDomain) -> Result<Option<KeyRing>, AuthorityError> {
         let Some(record) = self.record.load().await.map_err(AuthorityError::Load)? else { return Ok(None) };
         let key = self.sealing_key.as_ref().ok_or(AuthorityError::State(sealed::StateError::NoSealingKey))?;
-        let read = sealed::open(key, trust_domain, &record).and_then(|text| KeyRing::read(&text));
+        let read = sealed::open(key, trust_domain, &record).and_then(|(form, text)| form::read(form, &text));
         read.map(Some).map_err(AuthorityError::State)
     }
 
     async fn save(&self, trust_domain: &TrustDomain, keys: &KeyRing) -> Result<(), AuthorityError> {
         let Some(key) = &self.sealing_key else { return Ok(()) };
-        let record = sealed::seal(key, trust_domain, keys.write()?)?;
+        let record = sealed::seal(key, trust_domain, form::write(keys)?)?;
         self.record.save(record).await.map_err(AuthorityError::Save)
     }
 }
@@ -140,8 +147,10 @@ impl Keeper {
             let (outcome, reply) = match request {
                 None => (self.advance().await, None),
                 Some(Request::Advance(reply)) => (self.advance().await, Some(reply)),
-                Some(Request::Prepare(reply)) => (self.prepare_by_hand().await, Some(reply)),
-                Some(Request::Activate(reply)) => (self.activate_by_hand().await, Some(reply)),
+                Some(Request::Prepare(kinds, reply)) => (self.prepare_by_hand(kinds).await, Some(reply)),
+                Some(Request::Activate(kinds, reply)) => (self.activate_by_hand(kinds).await, Some(reply)),
+                Some(Request::Taint(id, reply)) => (self.taint_by_hand(&id).await, Some(reply)),
+                Some(Request::Revoke(id, reply)) => (self.revoke_by_hand(&id).await, Some(reply)),
             };
             if let Some(reply) = reply {
                 // Whoever asked may have gone; the change stands all the same.
@@ -151,7 +160,9 @@ impl Keeper {
     }
 
     fn pause(&self) -> Duration {
-        let until_due = life::pause(&self.keys.ring, self.clock.now(), &self.terms).unwrap_or(LONGEST_PAUSE);
+        let now = self.clock.now();
+        let of = |kind| life::pause(self.keys.rings.of(kind), now, self.terms.of(kind));
+        let until_due = Kind::ALL.into_iter().filter_map(of).min().unwrap_or(LONGEST_PAUSE);
         let until_retry = self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
         until_due.max(until_retry).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
@@ -160,12 +171,12 @@ impl Keeper {
     /// otherwise turn a full disk into a busy one.
     ///
     /// # Errors
-    /// Nothing was changed.
+    /// Not everything that is due was done.
     pub(super) async fn advance(&mut self) -> Result<(), AuthorityError> {
         if self.not_before.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
-        let outcome = self.take_due_steps().await;
+        let outcome = self.take_due_steps(&Kind::ALL).await;
         self.not_before = outcome.is_err().then(|| Instant::now() + PAUSE_AFTER_FAILURE);
         if let Err(error) = &outcome {
             let error = std::error::Error::source(error).map_or(error.to_string(), |cause| format!("{error}: {cause}"));
@@ -174,59 +185,69 @@ impl Keeper {
         outcome
     }
 
-    async fn take_due_steps(&mut self) -> Result<(), AuthorityError> {
+    /// Takes the steps that are due in the rings of these kinds. One that cannot move on does not
+    /// keep the other from it.
+    async fn take_due_steps(&mut self, kinds: &[Kind]) -> Result<(), AuthorityError> {
         let now = self.clock.now();
         let mut next = self.keys.clone();
-        next.ring.adopt(&self.terms);
-        for _ in 0..MAX_STEPS {
-            let Some(step) = life::next_step(&next.ring, now, &self.terms) else { break };
-            match step {
-                Step::ClockWentBack => next.ring.rebase(now),
-                Step::Prepare => next.prepare(generate(&self.terms).await?, now),
-                Step::Activate => next.ring.activate(now, &self.terms),
-                Step::Drop(kid) => next.drop_key(&kid),
+        next.rings.adopt(&self.terms);
+        let mut failure = None;
+        for kind in kinds {
+            let mut moved = next.clone();
+            match self.settle(&mut moved, *kind, now).await {
+                Ok(()) => next = moved,
+                Err(error) => failure = Some(error),
             }
         }
-        self.commit(next).await
+        self.commit(next).await?;
+        failure.map_or(Ok(()), Err)
     }
 
-    async fn prepare_by_hand(&mut self) -> Result<(), AuthorityError> {
-        // What is due comes first, so that a hand never works on a ring that is behind its clock.
-        self.take_due_steps().await?;
-        if let Some(prepared) = self.keys.ring.prepared() {
-            return Err(AuthorityError::AlreadyPrepared { kid: prepared.kid.clone() });
+    async fn settle(&self, keys: &mut KeyRing, kind: Kind, now: Timestamp) -> Result<(), AuthorityError> {
+        let terms = self.terms.of(kind);
+        for _ in 0..MAX_STEPS {
+            let Some(step) = life::next_step(keys.rings.of(kind), now, terms) else { break };
+            match step {
+                Step::ClockWentBack => keys.rings.of_mut(kind).rebase(now),
+                Step::Prepare => {
+                    let key = self.make(keys, kind, now).await?;
+                    keys.prepare(key, now);
+                }
+                Step::Activate => keys.rings.of_mut(kind).activate(now, terms),
+                Step::Drop(id) => keys.drop_key(kind, &id),
+            }
         }
-        let count = self.keys.ring.keys.len();
-        if count >= MAX_KEYS_BY_HAND {
-            return Err(AuthorityError::TooManyKeys { count });
-        }
-        let mut next = self.keys.clone();
-        next.prepare(generate(&self.terms).await?, self.clock.now());
-        self.commit(next).await
+        Ok(())
     }
 
-    async fn activate_by_hand(&mut self) -> Result<(), AuthorityError> {
-        self.take_due_steps().await?;
-        let mut next = self.keys.clone();
-        if next.ring.prepared().is_none() {
-            return Err(AuthorityError::NothingPrepared);
-        }
-        next.ring.activate(self.clock.now(), &self.terms);
-        self.commit(next).await
+    /// Makes the next key of a kind on a thread that may block.
+    async fn make(&self, keys: &KeyRing, kind: Kind, now: Timestamp) -> Result<NewKey, AuthorityError> {
+        let terms = self.terms.of(kind);
+        let (domain, upstream) = (self.trust_domain.clone(), self.upstream.clone());
+        let wanted = keys.rings.of(kind).validity_of_next(now, terms);
+        let make = terms.make.clone();
+        let made = tokio::task::spawn_blocking(move || match make {
+            Make::Jwt(algorithm) => JwtKey::generate(algorithm).map(NewKey::Jwt),
+            _ => X509Key::generate(&domain, upstream.as_deref(), wanted).map(NewKey::X509),
+        });
+        made.await.unwrap_or(Err(AuthorityError::Crypto("make a key")))
     }
 
-    /// Saves the ring, then publishes it: the bundle first, so that a key is known before it signs.
+    /// Saves the rings, then publishes them: the bundle first, so that a key is known before it signs.
     ///
     /// # Errors
     /// Nothing was changed.
     async fn commit(&mut self, mut next: KeyRing) -> Result<(), AuthorityError> {
-        next.count_change_since(&self.keys);
-        if next.ring != self.keys.ring {
+        next.rings.count_change_since(&self.keys.rings);
+        if next.rings != self.keys.rings {
             self.at_rest.save(&self.trust_domain, &next).await?;
+            let [jwt, x509] = Kind::ALL.map(|kind| next.rings.of(kind).active().map(|key| key.id.clone()));
+            let keys = next.rings.jwt.keys.len() + next.rings.x509.keys.len();
             tracing::info!(
-                sequence = next.ring.sequence,
-                active = next.ring.active().map(|key| &*key.kid),
-                keys = next.ring.keys.len(),
+                sequence = next.rings.sequence,
+                active = jwt,
+                authority = x509,
+                keys,
                 "signing keys changed"
             );
             self.keys = next;
@@ -236,25 +257,29 @@ impl Keeper {
     }
 
     fn publish(&mut self) {
-        let own = self.keys.bundle(&self.trust_domain, &self.x509);
+        let own = self.keys.bundle(&self.trust_domain);
         let foreign = (**self.foreign.borrow_and_update()).clone();
+        let tainted = self.keys.rings.tainted();
+        // Whoever asks for something new because of a taint must not get it from the same key.
+        withdraw(&self.published.jwt, |key| tainted.contains(key.kid()));
+        withdraw(&self.published.x509, |key| tainted.contains(key.id()));
         self.published.bundles.send_if_modified(|current| {
             let own = if *current.own == own { Arc::clone(&current.own) } else { Arc::new(own) };
-            let set = BundleSet { own, foreign, tainted: BTreeSet::new() };
+            let set = BundleSet { own, foreign, tainted };
             let changed = **current != set;
             if changed {
                 *current = Arc::new(set);
             }
             changed
         });
-        self.published.signer.send_replace(self.keys.signer(&self.terms).map(Arc::new));
-        self.published.view.send_replace(Arc::new(AuthorityView::of(&self.trust_domain, &self.keys.ring, &self.terms)));
+        self.published.jwt.send_replace(self.keys.jwt_signer(&self.terms).map(Arc::new));
+        self.published.x509.send_replace(self.keys.x509_signer(&self.terms).map(Arc::new));
+        let view = AuthorityView::of(&self.trust_domain, &self.keys.rings, &self.terms);
+        self.published.view.send_replace(Arc::new(view));
     }
 }
 
-/// Makes a key on a thread that may block.
-async fn generate(terms: &Terms) -> Result<JwtKey, AuthorityError> {
-    let algorithm = terms.algorithm;
-    let made = tokio::task::spawn_blocking(move || JwtKey::generate(algorithm)).await;
-    made.unwrap_or(Err(AuthorityError::Crypto("make a key")))
+/// Takes a key back that is not to sign any more; who wants to sign waits for the next one.
+fn withdraw<K>(published: &watch::Sender<Option<Arc<Signer<K>>>>, is_bad: impl Fn(&K) -> bool) {
+    published.send_if_modified(|signer| signer.take_if(|signer| is_bad(&signer.key)).is_some());
 }

@@ -1,118 +1,118 @@
-//! The ring with its keys: what is published, what signs, and how it is written down.
+//! Both rings with their keys: what is published, and what signs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use countersign_common::bundle::Bundle;
 use countersign_common::clock::Timestamp;
-use countersign_common::secret::SecretBytes;
 use countersign_common::spiffe_id::TrustDomain;
-use zeroize::Zeroizing;
+use countersign_common::svid::x509::Certificate;
 
 use super::jwt_key::JwtKey;
-use super::life::{Phase, Ring, Terms};
-use super::sealed::StateError;
+use super::life::Terms;
+use super::record::{KeyRecord, Make, Phase};
+use super::rings::{BothTerms, Kind, Rings};
 use super::signer::Signer;
-use super::x509_ca::X509Ca;
-use crate::authority::AuthorityError;
+use super::x509_key::X509Key;
 
-/// The ring and the key behind each of its records. Clones share the keys.
+/// The rings and the key behind each of their records. Clones share the keys.
 #[derive(Clone)]
 pub(super) struct KeyRing {
-    pub(super) ring: Ring,
-    keys: BTreeMap<String, Arc<JwtKey>>,
+    pub(super) rings: Rings,
+    pub(super) jwt: BTreeMap<String, Arc<JwtKey>>,
+    pub(super) x509: BTreeMap<String, Arc<X509Key>>,
+}
+
+/// A key that was made and is in no ring yet.
+pub(super) enum NewKey {
+    Jwt(JwtKey),
+    X509(X509Key),
 }
 
 impl KeyRing {
-    /// A ring without keys, for a trust domain that begins now.
+    /// Rings without keys, for a trust domain that begins now.
     ///
     /// The sequence begins at the present second rather than at zero: a store that was
     /// lost and begun anew must not publish a sequence that others have already passed
     /// (SPIFFE_Trust_Domain_and_Bundle.md, section 4.1.1).
-    pub(super) fn begin(now: Timestamp, terms: &Terms) -> Self {
-        let ring = Ring { sequence: now.seconds(), refresh_hint: terms.refresh_hint, keys: Vec::new() };
-        Self { ring, keys: BTreeMap::new() }
+    pub(super) fn begin(now: Timestamp, terms: &BothTerms) -> Self {
+        let rings = Rings::begin(now, terms.refresh_hint);
+        Self { rings, jwt: BTreeMap::new(), x509: BTreeMap::new() }
     }
 
     /// Adds a key that signs nothing yet.
-    pub(super) fn prepare(&mut self, key: JwtKey, now: Timestamp) {
-        self.ring.prepare(key.kid().to_owned(), key.algorithm(), now);
-        self.keys.insert(key.kid().to_owned(), Arc::new(key));
+    pub(super) fn prepare(&mut self, key: NewKey, now: Timestamp) {
+        match key {
+            NewKey::Jwt(key) => {
+                self.rings.jwt.prepare(key.kid().to_owned(), Make::Jwt(key.algorithm()), None, now);
+                self.jwt.insert(key.kid().to_owned(), Arc::new(key));
+            }
+            NewKey::X509(key) => {
+                let (id, make, validity) = (key.id().to_owned(), key.make().clone(), key.validity());
+                self.rings.x509.prepare(id.clone(), make, Some(validity), now);
+                self.x509.insert(id, Arc::new(key));
+            }
+        }
     }
 
     /// Forgets a key; its private half is wiped with the last reference.
-    pub(super) fn drop_key(&mut self, kid: &str) {
-        self.ring.keys.retain(|record| record.kid != kid);
-        self.keys.remove(kid);
+    pub(super) fn drop_key(&mut self, kind: Kind, id: &str) {
+        self.rings.of_mut(kind).drop_key(id);
+        self.forget(id);
     }
 
-    /// Raises the sequence by one if other keys are published than in `before`.
-    pub(super) fn count_change_since(&mut self, before: &Self) {
-        if self.keys.keys().ne(before.keys.keys()) {
-            self.ring.sequence = self.ring.sequence.saturating_add(1);
+    /// Publishes a key no more; `false` if it is the active one or revoked already.
+    pub(super) fn revoke(&mut self, kind: Kind, id: &str, now: Timestamp) -> bool {
+        let done = self.rings.of_mut(kind).revoke(id, now);
+        if done {
+            self.forget(id);
         }
+        done
     }
 
-    /// The bundle that the ring makes: every key of it, in the order of their making.
-    pub(super) fn bundle(&self, trust_domain: &TrustDomain, x509: &X509Ca) -> Bundle {
-        let keys = self.ring.keys.iter().filter_map(|record| self.keys.get(&record.kid));
+    fn forget(&mut self, id: &str) {
+        self.jwt.remove(id);
+        self.x509.remove(id);
+    }
+
+    /// The bundle that the rings make: every key of them, in the order of their making, and the
+    /// root of each X.509 authority once.
+    pub(super) fn bundle(&self, trust_domain: &TrustDomain) -> Bundle {
+        let is_published = |record: &&KeyRecord| record.published().is_some();
+        let jwt = self.rings.jwt.keys.iter().filter(is_published).filter_map(|record| self.jwt.get(&record.id));
+        let x509 = self.rings.x509.keys.iter().filter(is_published).filter_map(|record| self.x509.get(&record.id));
+        let mut seen = BTreeSet::new();
+        let anchors: Vec<Certificate> =
+            x509.filter_map(|key| key.anchor()).filter(|anchor| seen.insert(*anchor)).cloned().collect();
         Bundle {
             trust_domain: trust_domain.clone(),
-            sequence: self.ring.sequence,
-            refresh_hint: self.ring.refresh_hint,
-            jwt_authorities: keys.map(|key| key.authority()).collect(),
-            x509_authorities: vec![x509.certificate().clone()],
+            sequence: self.rings.sequence,
+            refresh_hint: self.rings.refresh_hint,
+            jwt_authorities: jwt.map(|key| key.authority()).collect(),
+            x509_authorities: anchors,
         }
     }
 
-    /// The active key with its limits.
-    pub(super) fn signer(&self, terms: &Terms) -> Option<Signer> {
-        let record = self.ring.active()?;
-        let Phase::Active { since, .. } = record.phase else { return None };
-        let key = self.keys.get(&record.kid)?;
-        let signs_until = record.signs_until(terms)?;
-        Some(Signer { key: Arc::clone(key), since, signs_until, ends: signs_until.after(terms.max_jwt_ttl) })
+    /// The active JWT key with its limits.
+    pub(super) fn jwt_signer(&self, terms: &BothTerms) -> Option<Signer<JwtKey>> {
+        signer(&self.rings, Kind::Jwt, &self.jwt, terms.of(Kind::Jwt))
     }
 
-    /// Writes the ring down: the length and the text of its records as JSON, then the
-    /// length and the bytes of each key. Private keys never pass through the JSON writer,
-    /// and the buffer is of full size from the start, so that growing leaves no copies.
-    pub(super) fn write(&self) -> Result<Zeroizing<Vec<u8>>, AuthorityError> {
-        let failed = AuthorityError::Crypto("write the state down");
-        let Ok(records) = serde_json::to_vec(&self.ring) else { return Err(failed) };
-        let keys: Vec<_> = self.ring.keys.iter().filter_map(|record| self.keys.get(&record.kid)).collect();
-        let secrets = keys.iter().map(|key| key.pkcs8().expose());
-        let size = secrets.clone().map(|secret| secret.len() + 4).sum::<usize>() + records.len() + 4;
-        let mut text = Zeroizing::new(Vec::with_capacity(size));
-        for part in std::iter::once(records.as_slice()).chain(secrets) {
-            let Ok(length) = u32::try_from(part.len()) else { return Err(failed) };
-            text.extend_from_slice(&length.to_be_bytes());
-            text.extend_from_slice(part);
-        }
-        Ok(text)
-    }
-
-    /// Reads what [`write`](Self::write) wrote.
-    pub(super) fn read(text: &[u8]) -> Result<Self, StateError> {
-        let (records, mut rest) = part(text)?;
-        let ring: Ring = serde_json::from_slice(records).map_err(|_| StateError::Damaged)?;
-        let mut keys = BTreeMap::new();
-        for record in &ring.keys {
-            let (secret, after) = part(rest)?;
-            rest = after;
-            let key = JwtKey::from_pkcs8(record.algorithm, SecretBytes::new(secret.to_vec()))
-                .map_err(|_| StateError::Damaged)?;
-            if key.kid() != record.kid || keys.insert(record.kid.clone(), Arc::new(key)).is_some() {
-                return Err(StateError::Damaged);
-            }
-        }
-        if rest.is_empty() { Ok(Self { ring, keys }) } else { Err(StateError::Damaged) }
+    /// The active X.509 authority with its limits.
+    pub(super) fn x509_signer(&self, terms: &BothTerms) -> Option<Signer<X509Key>> {
+        signer(&self.rings, Kind::X509, &self.x509, terms.of(Kind::X509))
     }
 }
 
-/// One length with its bytes, and what comes after.
-fn part(text: &[u8]) -> Result<(&[u8], &[u8]), StateError> {
-    let (length, rest) = text.split_first_chunk().ok_or(StateError::Damaged)?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| StateError::Damaged)?;
-    rest.split_at_checked(length).ok_or(StateError::Damaged)
+fn signer<K>(rings: &Rings, kind: Kind, keys: &BTreeMap<String, Arc<K>>, terms: &Terms) -> Option<Signer<K>> {
+    let ring = rings.of(kind);
+    let record = ring.active()?;
+    let Phase::Active { since, .. } = record.phase else { return None };
+    let begins = record.validity.map_or(since, |validity| since.max(validity.from));
+    Some(Signer {
+        key: Arc::clone(keys.get(&record.id)?),
+        since: begins,
+        signs_until: ring.rotation_at(terms)?,
+        ends: record.ends(since, terms),
+    })
 }

@@ -4,38 +4,49 @@
 //!            prepared          active                     retiring
 //!  published |-------------------------------------------------------------| dropped
 //!  signs                       |--------------------------|
-//!            created           since                      signs_until      drops_at
+//!            created           since                      rotation         drops_at
 //! ```
 //!
 //! A key is published well before it signs, so that everyone can have fetched it, and
-//! stays published until the last token that it signed has expired
-//! (SPIFFE_Federation.md, section 4.1). Nothing here reads a clock or makes a key.
+//! stays published until the last document that it signed has expired
+//! (SPIFFE_Federation.md, section 4.1). One schedule serves the ring of JWT keys and that of
+//! X.509 authorities, whose certificates have an end of their own: the next one takes over
+//! while a document of the longest life still fits before it.
+//!
+//! An operator may taint a key that signs or signed: it never signs again, and what it signed is
+//! to be replaced at once. To revoke it is to publish it no more. Nothing here reads a clock or
+//! makes a key.
 
 use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
-use countersign_common::svid::jwt::Algorithm;
-use serde::{Deserialize, Serialize};
+
+use super::record::{KeyRecord, Make, Phase, Validity, before, last};
+
+#[cfg(test)]
+mod tests;
 
 /// How many refresh hints ahead the next key is published (SPIFFE_Federation.md,
 /// section 4.1 asks for three to five).
 const HINTS_AHEAD: u32 = 5;
 
-/// A retired key stays published this much longer than its last token can live: for a
+/// A retired key stays published this much longer than its last document can live: for a
 /// signature that was under way when the key retired, and for verifiers with leeway.
-const LATE_SIGNATURE: Duration = Duration::from_secs(60);
+pub(super) const LATE_SIGNATURE: Duration = Duration::from_secs(60);
 
-/// What the operator decided about keys.
-#[derive(Clone, Copy, Debug)]
+/// What the operator decided about the keys of one ring.
+#[derive(Clone, Debug)]
 pub(super) struct Terms {
-    /// Algorithm of new keys.
-    pub(super) algorithm: Algorithm,
+    /// How new keys are made.
+    pub(super) make: Make,
     /// How long a key signs.
     pub(super) key_life: Duration,
-    /// Longest life of a token.
-    pub(super) max_jwt_ttl: Duration,
+    /// Longest life of what it signs.
+    pub(super) max_ttl: Duration,
     /// How often others look at the bundle.
     pub(super) refresh_hint: Duration,
+    /// When the certificate above new X.509 authorities ends, if there is one.
+    pub(super) issuer_ends: Option<Timestamp>,
 }
 
 impl Terms {
@@ -45,47 +56,13 @@ impl Terms {
     }
 }
 
-/// What a key is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Phase {
-    /// Published, signs nothing yet.
-    Prepared,
-    /// The one that signs.
-    Active {
-        /// From when on.
-        since: Timestamp,
-        /// Longest life of any token that it may have signed, whatever the terms were.
-        longest_ttl: Duration,
-    },
-    /// Signs no more, is still published.
-    Retiring {
-        /// From when on.
-        since: Timestamp,
-        /// When it is not published any more.
-        drops_at: Timestamp,
-    },
-}
-
-/// One key of the ring, without the key itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeyRecord {
-    pub(super) kid: String,
-    #[serde(with = "algorithm_name")]
-    pub(super) algorithm: Algorithm,
-    pub(super) created: Timestamp,
-    pub(super) phase: Phase,
-}
-
-/// All keys of the authority, and the sequence number of the bundle that they make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// All keys of one kind, in the order of their making.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ring {
-    pub(super) sequence: u64,
-    pub(super) refresh_hint: Duration,
     pub(super) keys: Vec<KeyRecord>,
 }
 
-/// The next thing to do with the ring.
+/// The next thing to do with a ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The clock shows less than it did: times in the future become now.
@@ -94,7 +71,7 @@ pub(super) enum Step {
     Prepare,
     /// The prepared key signs from now on; the active one retires.
     Activate,
-    /// Publish this key no more.
+    /// Forget this key, and publish it no more.
     Drop(String),
 }
 
@@ -105,16 +82,25 @@ pub(super) fn next_step(ring: &Ring, now: Timestamp, terms: &Terms) -> Option<St
         return Some(Step::ClockWentBack);
     }
     if let Some(gone) = ring.keys.iter().find(|key| key.is_to_be_dropped(now, terms)) {
-        return Some(Step::Drop(gone.kid.clone()));
+        return Some(Step::Drop(gone.id.clone()));
     }
     let make_or_activate = if ring.prepared().is_some() { Step::Activate } else { Step::Prepare };
-    match ring.rotation_at(terms) {
+    // An authority whose certificate was made by a clock that was ahead cannot sign for the present.
+    let rotation = ring.rotation_at(terms).filter(|_| ring.active().is_some_and(|active| active.has_begun(now)));
+    match rotation {
         // A key past its time must not sign on, even if its successor was never announced.
         None => Some(make_or_activate),
         Some(rotation) if now >= rotation => Some(make_or_activate),
         Some(_) if ring.prepared().is_none() && now >= ring.preparation_at(terms) => Some(Step::Prepare),
         Some(_) => None,
     }
+}
+
+/// How long until something may be due, at most.
+pub(super) fn pause(ring: &Ring, now: Timestamp, terms: &Terms) -> Option<Duration> {
+    let drops = ring.keys.iter().filter_map(KeyRecord::drops_at);
+    let preparation = ring.prepared().is_none().then(|| ring.preparation_at(terms));
+    drops.chain(preparation).chain(ring.rotation_at(terms)).min().map(|next| now.until(next))
 }
 
 impl Ring {
@@ -128,128 +114,95 @@ impl Ring {
         self.keys.iter().find(|key| key.phase == Phase::Prepared)
     }
 
-    /// When the active key is replaced; `None` if there is none. A change of the
-    /// algorithm is obeyed as soon as the new key has been published long enough.
-    pub(super) fn rotation_at(&self, terms: &Terms) -> Option<Timestamp> {
-        let active = self.active()?;
-        let planned = active.signs_until(terms)?;
-        match self.prepared() {
-            Some(prepared) if active.algorithm != terms.algorithm => {
-                Some(planned.min(prepared.created.after(terms.lead())))
-            }
-            _ => Some(planned),
-        }
+    /// The key of this name.
+    pub(super) fn key(&self, id: &str) -> Option<&KeyRecord> {
+        self.keys.iter().find(|key| key.id == id)
     }
 
-    /// When the next key is to be published; at once if there is no active key of the right algorithm.
+    /// When the active key is replaced; `None` if there is none. A key that is not what is wanted
+    /// any more, or has no room left for a document of the longest life, is replaced as soon as
+    /// its successor has been published long enough, and at its end in any case.
+    pub(super) fn rotation_at(&self, terms: &Terms) -> Option<Timestamp> {
+        let active = self.active()?;
+        let end = active.must_stop_at(terms)?;
+        let is_wanted = active.make == terms.make;
+        let due = if is_wanted { active.fits_until(terms) } else { Timestamp::from_seconds(0) };
+        Some(match self.prepared() {
+            Some(prepared) => end.min(due.max(prepared.created.after(terms.lead()))),
+            None if is_wanted => end.min(due),
+            None => end,
+        })
+    }
+
+    /// When the next key is to be published; at once if the active one is not what is wanted.
     fn preparation_at(&self, terms: &Terms) -> Timestamp {
-        match self.active() {
-            Some(KeyRecord { phase: Phase::Active { since, .. }, algorithm, .. }) if *algorithm == terms.algorithm => {
-                since.after(terms.key_life.saturating_sub(terms.lead()))
-            }
+        match (self.active(), self.rotation_at(terms)) {
+            (Some(active), Some(rotation)) if active.make == terms.make => before(rotation, terms.lead()),
             _ => Timestamp::from_seconds(0),
         }
     }
 
+    /// How long the certificate of a key that is made now has to be valid: for its whole time, if
+    /// it takes over by schedule, or not much later.
+    pub(super) fn validity_of_next(&self, now: Timestamp, terms: &Terms) -> Validity {
+        let takes_over = self.rotation_at(terms).unwrap_or(now).max(now);
+        Validity { from: now, until: last(takes_over.after(terms.key_life).after(terms.lead()), terms.max_ttl) }
+    }
+
     /// Takes terms over that may differ from those of the last run.
     pub(super) fn adopt(&mut self, terms: &Terms) {
-        if self.refresh_hint != terms.refresh_hint {
-            self.refresh_hint = terms.refresh_hint;
-            self.sequence = self.sequence.saturating_add(1);
-        }
         for key in &mut self.keys {
             if let Phase::Active { longest_ttl, .. } = &mut key.phase {
-                *longest_ttl = terms.max_jwt_ttl.max(*longest_ttl);
+                *longest_ttl = terms.max_ttl.max(*longest_ttl);
             }
         }
     }
 
     /// Adds a key that signs nothing yet.
-    pub(super) fn prepare(&mut self, kid: String, algorithm: Algorithm, now: Timestamp) {
-        self.keys.push(KeyRecord { kid, algorithm, created: now, phase: Phase::Prepared });
+    pub(super) fn prepare(&mut self, id: String, make: Make, validity: Option<Validity>, now: Timestamp) {
+        self.keys.push(KeyRecord { id, make, created: now, validity, phase: Phase::Prepared });
     }
 
     /// Makes the prepared key the active one, and the active one retire.
     pub(super) fn activate(&mut self, now: Timestamp, terms: &Terms) {
         for key in &mut self.keys {
-            key.phase = match key.phase {
-                Phase::Prepared => Phase::Active { since: now, longest_ttl: terms.max_jwt_ttl },
-                Phase::Active { longest_ttl, .. } => {
-                    Phase::Retiring { since: now, drops_at: now.after(longest_ttl.saturating_add(LATE_SIGNATURE)) }
-                }
-                retiring @ Phase::Retiring { .. } => retiring,
-            };
+            key.phase = key.stepped_on(now, terms);
         }
+    }
+
+    /// Has a key that signs or signed never sign again; `false` if it is neither.
+    pub(super) fn taint(&mut self, id: &str, now: Timestamp) -> bool {
+        let Some(key) = self.keys.iter_mut().find(|key| key.id == id) else { return false };
+        key.phase = match key.phase {
+            Phase::Active { longest_ttl, .. } => Phase::Tainted { since: now, drops_at: last(now, longest_ttl) },
+            Phase::Retiring { drops_at, .. } => Phase::Tainted { since: now, drops_at },
+            Phase::Prepared | Phase::Tainted { .. } | Phase::Revoked { .. } => return false,
+        };
+        true
+    }
+
+    /// Publishes a key no more; `false` if it is the active one or revoked already. One that never
+    /// signed is forgotten.
+    pub(super) fn revoke(&mut self, id: &str, now: Timestamp) -> bool {
+        let Some(key) = self.keys.iter_mut().find(|key| key.id == id) else { return false };
+        match key.phase {
+            Phase::Prepared => self.drop_key(id),
+            Phase::Retiring { drops_at, .. } | Phase::Tainted { drops_at, .. } => {
+                key.phase = Phase::Revoked { since: now, drops_at };
+            }
+            Phase::Active { .. } | Phase::Revoked { .. } => return false,
+        }
+        true
+    }
+
+    /// Forgets a key.
+    pub(super) fn drop_key(&mut self, id: &str) {
+        self.keys.retain(|key| key.id != id);
     }
 
     /// Makes every time that lies ahead of a clock which went back the present one. A
     /// key lives on from there, rather than for as long as the clock was wrong.
     pub(super) fn rebase(&mut self, now: Timestamp) {
-        for key in &mut self.keys {
-            key.created = key.created.min(now);
-            match &mut key.phase {
-                Phase::Prepared => {}
-                Phase::Active { since, .. } => *since = now.min(*since),
-                Phase::Retiring { since, drops_at } if *since > now => {
-                    *drops_at = now.after(since.until(*drops_at));
-                    *since = now;
-                }
-                Phase::Retiring { .. } => {}
-            }
-        }
-    }
-}
-
-impl KeyRecord {
-    /// When the key stops signing; `None` unless it is active.
-    pub(super) fn signs_until(&self, terms: &Terms) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Active { since, .. } => Some(since.after(terms.key_life)),
-            Phase::Prepared | Phase::Retiring { .. } => None,
-        }
-    }
-
-    fn is_from_the_future(&self, now: Timestamp) -> bool {
-        let began = match self.phase {
-            Phase::Prepared => self.created,
-            Phase::Active { since, .. } | Phase::Retiring { since, .. } => since.max(self.created),
-        };
-        began > now
-    }
-
-    /// A retiring key when its last token has expired; a prepared one of an algorithm that is not wanted any more.
-    fn is_to_be_dropped(&self, now: Timestamp, terms: &Terms) -> bool {
-        match self.phase {
-            Phase::Prepared => self.algorithm != terms.algorithm,
-            Phase::Active { .. } => false,
-            Phase::Retiring { drops_at, .. } => now >= drops_at,
-        }
-    }
-}
-
-/// How long until something may be due, at most.
-pub(super) fn pause(ring: &Ring, now: Timestamp, terms: &Terms) -> Option<Duration> {
-    let drops = ring.keys.iter().filter_map(|key| match key.phase {
-        Phase::Retiring { drops_at, .. } => Some(drops_at),
-        Phase::Prepared | Phase::Active { .. } => None,
-    });
-    let preparation = ring.prepared().is_none().then(|| ring.preparation_at(terms));
-    drops.chain(preparation).chain(ring.rotation_at(terms)).min().map(|next| now.until(next))
-}
-
-#[cfg(test)]
-mod tests;
-
-/// An algorithm at rest is its name.
-mod algorithm_name {
-    use countersign_common::svid::jwt::Algorithm;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(algorithm.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        self.keys.iter_mut().for_each(|key| key.rebase(now));
     }
 }

@@ -1,24 +1,32 @@
 //! The authority in this process: keys and their life, signing, checking.
 //!
-//! One task, the `keeper`, owns the ring of keys. It moves the ring on by the schedule
-//! of `life`, seals and saves it (`key_ring`, `sealed`), and publishes the bundle and the
-//! active key. Whoever signs takes the published key (`signer`) and needs no turn.
+//! There are two rings of keys: JWT keys, and X.509 authorities. One task, the `keeper`, owns
+//! both. It moves them on by the schedule of `life`, seals and saves them (`key_ring`, `form`,
+//! `sealed`), and publishes the bundle and the active keys. Whoever signs takes the published key
+//! (`signer`, `x509_leaf`) and needs no turn.
 
+mod ca_key;
+mod form;
 mod jwt_key;
 mod keeper;
+mod key_file;
 mod key_ring;
 mod life;
+mod record;
 mod restored;
+mod rings;
 mod sealed;
 mod sealing_key;
 mod signer;
+mod upstream;
 mod view;
-mod x509_ca;
+mod x509_check;
+mod x509_key;
+mod x509_leaf;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,15 +39,20 @@ use countersign_common::svid::jwt::{Algorithm, JwtSvid};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use restored::restored_state;
+pub use rings::{Kind, NameError};
 pub use sealed::StateError;
 pub use sealing_key::{SEALING_KEY_BYTES, SealingKey, SealingKeyError, SealingKeySource};
-pub use view::{AuthorityView, KeyState, KeyView};
+pub use upstream::{Upstream, UpstreamError, UpstreamFault, UpstreamSource};
+pub use view::{AuthorityView, KeyState, KeyView, RingView};
 
+use self::jwt_key::JwtKey;
 use self::keeper::{AtRest, Keeper, Published, Reply, Request};
 use self::key_ring::KeyRing;
 use self::life::Terms;
+use self::record::Make;
+use self::rings::BothTerms;
 use self::signer::Signer;
-use self::x509_ca::X509Ca;
+use self::x509_key::X509Key;
 use super::{Authority, AuthorityError, SignedX509};
 use crate::drain::Drain;
 use crate::policy::{Grant, X509Grant};
@@ -51,12 +64,18 @@ use crate::weakened::Protection;
 pub struct Options {
     /// Whose authority it is.
     pub trust_domain: TrustDomain,
-    /// What new keys sign with: ES256 or RS256.
+    /// What new JWT keys sign with: ES256 or RS256.
     pub algorithm: Algorithm,
-    /// How long a key signs before the next one takes over; at least `max_jwt_ttl`.
+    /// How long a JWT key signs before the next one takes over; at least `max_jwt_ttl`.
     pub key_life: Duration,
     /// Longest life of a JWT-SVID; a key's end comes this much later than its last signature.
     pub max_jwt_ttl: Duration,
+    /// How long an X.509 authority signs before the next one takes over; at least `max_x509_ttl`.
+    pub x509_key_life: Duration,
+    /// Longest life of an X509-SVID; an authority's certificate is valid this much longer than it signs.
+    pub max_x509_ttl: Duration,
+    /// What signs the certificates of X.509 authorities; each signs its own if `None`.
+    pub upstream: Option<Arc<Upstream>>,
     /// How often others should look at the bundle; the next key is published five times as long ahead.
     pub refresh_hint: Duration,
     /// The `iss` claim, where the operator set an issuer URL.
@@ -64,21 +83,34 @@ pub struct Options {
 }
 
 impl Options {
-    fn terms(&self) -> Result<Terms, AuthorityError> {
+    fn terms(&self) -> Result<BothTerms, AuthorityError> {
         let second = Duration::from_secs(1);
         if !matches!(self.algorithm, Algorithm::Es256 | Algorithm::Rs256) {
             return Err(AuthorityError::Options("JWT-SVIDs are signed with ES256 or RS256"));
         }
-        if self.max_jwt_ttl < second || self.refresh_hint < second {
-            return Err(AuthorityError::Options("the longest token life and the refresh hint are at least one second"));
+        if self.max_jwt_ttl.min(self.max_x509_ttl).min(self.refresh_hint) < second {
+            return Err(AuthorityError::Options("the longest lives and the refresh hint are at least one second"));
         }
-        if self.key_life < self.max_jwt_ttl {
-            return Err(AuthorityError::Options("a key's life is at least the longest token life"));
+        if self.key_life < self.max_jwt_ttl || self.x509_key_life < self.max_x509_ttl {
+            return Err(AuthorityError::Options("a key's life is at least the longest life of what it signs"));
         }
-        let Self { algorithm, key_life, max_jwt_ttl, refresh_hint, .. } = *self;
-        Ok(Terms { algorithm, key_life, max_jwt_ttl, refresh_hint })
+        let refresh_hint = self.refresh_hint;
+        let (make, key_life, max_ttl) = (Make::Jwt(self.algorithm), self.key_life, self.max_jwt_ttl);
+        let jwt = Terms { make, key_life, max_ttl, refresh_hint, issuer_ends: None };
+        let upstream = self.upstream.as_deref();
+        let x509 = Terms {
+            make: upstream.map_or(Make::SelfSigned, |upstream| upstream.make().clone()),
+            key_life: self.x509_key_life,
+            max_ttl: self.max_x509_ttl,
+            refresh_hint,
+            issuer_ends: upstream.map(|upstream| upstream.validity().until),
+        };
+        Ok(BothTerms { jwt, x509, refresh_hint })
     }
 }
+
+/// The active key of one kind, as the keeper publishes it.
+type Signers<K> = watch::Receiver<Option<Arc<Signer<K>>>>;
 
 /// The authority in this process.
 pub struct EmbeddedAuthority {
@@ -87,8 +119,8 @@ pub struct EmbeddedAuthority {
     clock: Arc<dyn Clock>,
     entries: watch::Receiver<Arc<EntrySet>>,
     bundles: watch::Receiver<Arc<BundleSet>>,
-    x509: Arc<X509Ca>,
-    signer: watch::Receiver<Option<Arc<Signer>>>,
+    jwt: Signers<JwtKey>,
+    x509: Signers<X509Key>,
     view: watch::Receiver<Arc<AuthorityView>>,
     requests: mpsc::Sender<Request>,
 }
@@ -123,29 +155,29 @@ impl EmbeddedAuthority {
         drain: Drain,
     ) -> Result<Arc<Self>, AuthorityError> {
         let terms = options.terms()?;
-        let Options { trust_domain, issuer, .. } = options;
+        let Options { trust_domain, issuer, upstream, .. } = options;
         let saved = match at_rest.load(&trust_domain).await {
             Err(_) if Protection::Whole.is_out() => None,
             loaded => loaded?,
         };
         let keys = saved.unwrap_or_else(|| KeyRing::begin(clock.now(), &terms));
 
-        let x509 = Arc::new(X509Ca::make(&trust_domain, clock.now())?);
-        let own = Arc::new(keys.bundle(&trust_domain, &x509));
-        let set = BundleSet { own, foreign: (**foreign.borrow()).clone(), tainted: BTreeSet::new() };
+        let own = Arc::new(keys.bundle(&trust_domain));
+        let set = BundleSet { own, foreign: (**foreign.borrow()).clone(), tainted: keys.rings.tainted() };
         let (bundle_sender, bundles) = watch::channel(Arc::new(set));
-        let (signer_sender, signer) = watch::channel(None);
-        let first_view = AuthorityView::of(&trust_domain, &keys.ring, &terms);
+        let (jwt_sender, jwt) = watch::channel(None);
+        let (x509_sender, x509) = watch::channel(None);
+        let first_view = AuthorityView::of(&trust_domain, &keys.rings, &terms);
         let (view_sender, view) = watch::channel(Arc::new(first_view));
-        let published = Published { bundles: bundle_sender, signer: signer_sender, view: view_sender };
+        let published = Published { bundles: bundle_sender, jwt: jwt_sender, x509: x509_sender, view: view_sender };
 
         let mut keeper = Keeper {
             trust_domain: trust_domain.clone(),
             terms,
+            upstream,
             at_rest,
             clock: Arc::clone(&clock),
             keys,
-            x509: Arc::clone(&x509),
             foreign,
             published,
             not_before: None,
@@ -153,7 +185,7 @@ impl EmbeddedAuthority {
         keeper.advance().await?;
         let (requests, queue) = mpsc::channel(keeper::QUEUE);
         tokio::spawn(keeper.run(queue, drain));
-        Ok(Arc::new(Self { trust_domain, issuer, clock, entries, bundles, x509, signer, view, requests }))
+        Ok(Arc::new(Self { trust_domain, issuer, clock, entries, bundles, jwt, x509, view, requests }))
     }
 
     /// Keys with their states and times, the bundle's sequence, the next rotation.
@@ -161,21 +193,49 @@ impl EmbeddedAuthority {
         (**self.view.borrow()).clone()
     }
 
-    /// Makes the next key and publishes it; it signs nothing yet.
+    /// Makes the next key of each of these kinds and publishes it; it signs nothing yet. All or none.
     ///
     /// # Errors
     /// One is prepared already, too many are published, or the change cannot be saved.
-    pub async fn prepare(&self) -> Result<AuthorityView, AuthorityError> {
-        self.ask(Request::Prepare).await
+    pub async fn prepare(&self, kinds: &'static [Kind]) -> Result<AuthorityView, AuthorityError> {
+        self.ask(|reply| Request::Prepare(kinds, reply)).await
     }
 
-    /// Signs with the prepared key from now on. The key before it stays published until
-    /// its last token has expired.
+    /// Signs with the prepared key of each of these kinds from now on. The key before it stays
+    /// published until its last document has expired. All or none.
     ///
     /// # Errors
     /// None is prepared, or the change cannot be saved.
-    pub async fn activate(&self) -> Result<AuthorityView, AuthorityError> {
-        self.ask(Request::Activate).await
+    pub async fn activate(&self, kinds: &'static [Kind]) -> Result<AuthorityView, AuthorityError> {
+        self.ask(|reply| Request::Activate(kinds, reply)).await
+    }
+
+    /// Has a key that signs or signed never sign again, and what it signed replaced: its name is
+    /// among the tainted ones of [`bundles`](Authority::bundles) from now on. If it is the active
+    /// one, another one takes over at once. `id` is its name, or how that begins.
+    ///
+    /// # Errors
+    /// There is no such key, it never signed, or the change cannot be saved.
+    pub async fn taint(&self, id: String) -> Result<AuthorityView, AuthorityError> {
+        self.ask(|reply| Request::Taint(id, reply)).await
+    }
+
+    /// Publishes a key no more, so that whatever it signed is refused from now on. `id` is its
+    /// name, or how that begins.
+    ///
+    /// # Errors
+    /// There is no such key, it is the active one, or the change cannot be saved.
+    pub async fn revoke(&self, id: String) -> Result<AuthorityView, AuthorityError> {
+        self.ask(|reply| Request::Revoke(id, reply)).await
+    }
+
+    /// The whole name of the key that an operator means by `given`: a name, or how one begins, in 8
+    /// characters or more. A subject key id may have capitals and colons.
+    ///
+    /// # Errors
+    /// None, or more than one.
+    pub fn named(&self, given: &str) -> Result<String, NameError> {
+        rings::named(self.view.borrow().names(), given).map(|(_, id)| id)
     }
 
     async fn ask(&self, request: impl FnOnce(Reply) -> Request) -> Result<AuthorityView, AuthorityError> {
@@ -184,21 +244,18 @@ impl EmbeddedAuthority {
         answer.await.map_err(|_| AuthorityError::Stopped)?
     }
 
-    fn signer_now(&self) -> Option<Arc<Signer>> {
-        self.signer.borrow().clone()
-    }
-
     /// The key to sign with, and the present moment. After a jump of the clock, or a sleep
     /// of the machine, the schedule may be behind: it is moved on first.
-    async fn signer_and_now(&self) -> Result<(Arc<Signer>, Timestamp), AuthorityError> {
+    async fn signer_and_now<K>(&self, signers: &Signers<K>) -> Result<(Arc<Signer<K>>, Timestamp), AuthorityError> {
+        let latest = || signers.borrow().clone();
         let now = self.clock.now();
-        if let Some(signer) = self.signer_now().filter(|signer| signer.is_in_its_time(now)) {
+        if let Some(signer) = latest().filter(|signer| signer.is_in_its_time(now)) {
             return Ok((signer, now));
         }
         // A keeper that cannot move on, or has stopped with the agent, leaves the old key good until its end.
         let _ = self.ask(Request::Advance).await;
         let now = self.clock.now();
-        let signer = self.signer_now().filter(|signer| signer.may_sign(now)).ok_or(AuthorityError::NoActiveKey)?;
+        let signer = latest().filter(|signer| signer.may_sign(now)).ok_or(AuthorityError::NoActiveKey)?;
         Ok((signer, now))
     }
 }
@@ -218,11 +275,12 @@ impl Authority for EmbeddedAuthority {
     }
 
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError> {
-        let (signer, now) = self.signer_and_now().await?;
+        let (signer, now) = self.signer_and_now(&self.jwt).await?;
         signer.sign(grant, self.issuer.as_deref(), now)
     }
 
     async fn sign_x509(&self, grant: &X509Grant, public_key: &[u8]) -> Result<SignedX509, AuthorityError> {
-        self.x509.sign(grant, public_key, self.clock.now())
+        let (signer, now) = self.signer_and_now(&self.x509).await?;
+        signer.sign(grant, public_key, now)
     }
 }

@@ -3,7 +3,7 @@
 use countersign_common::clock::Timestamp;
 use countersign_common::spiffe_id::TrustDomain;
 
-use super::key_ring::KeyRing;
+use super::form;
 use super::sealed;
 use super::sealing_key::SealingKey;
 use crate::authority::AuthorityError;
@@ -24,8 +24,8 @@ pub fn restored_state(
     trust_domain: &TrustDomain,
     now: Timestamp,
 ) -> Result<Vec<u8>, AuthorityError> {
-    let read = sealed::open(sealing_key, trust_domain, sealed).and_then(|text| KeyRing::read(&text));
+    let read = sealed::open(sealing_key, trust_domain, sealed).and_then(|(form, text)| form::read(form, &text));
     let mut keys = read.map_err(AuthorityError::State)?;
-    keys.ring.sequence = keys.ring.sequence.max(now.seconds()).saturating_add(LEAP);
-    sealed::seal(sealing_key, trust_domain, keys.write()?)
+    keys.rings.sequence = keys.rings.sequence.max(now.seconds()).saturating_add(LEAP);
+    sealed::seal(sealing_key, trust_domain, form::write(&keys)?)
 }

@@ -18,8 +18,17 @@ use crate::authority::AuthorityError;
 /// How every sealed state begins.
 const MAGIC: &[u8; 4] = b"CSAK";
 
-/// The format that is written, and the only one that is read.
-const FORMAT: u8 = 1;
+/// What the text inside looks like; the byte in front of it says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// JWT keys alone; not written any more.
+    First,
+    /// JWT keys and X.509 authorities.
+    Second,
+}
+
+/// The format that is written. Those before it are read as well.
+const FORMAT: u8 = 2;
 
 /// Why saved state cannot be used. Nothing here leads to a fresh start: new keys would
 /// make every token and bundle out there worthless without anybody having asked.
@@ -32,7 +41,7 @@ pub enum StateError {
     #[error("it is damaged; restore the store from its backup, or move the store away to begin with new keys")]
     Damaged,
     /// Written by a later version.
-    #[error("it has format {found}, and this version reads format 1 only; run the version that wrote it")]
+    #[error("it has format {found}, and this version reads formats 1 and 2 only; run the version that wrote it")]
     Format {
         /// The format that it says it has.
         found: u8,
@@ -54,10 +63,20 @@ pub enum StateError {
 pub(super) fn seal(
     key: &SealingKey,
     trust_domain: &TrustDomain,
+    plain: Zeroizing<Vec<u8>>,
+) -> Result<Vec<u8>, AuthorityError> {
+    seal_as(FORMAT, key, trust_domain, plain)
+}
+
+/// Seals a text of the form that `format` stands for.
+fn seal_as(
+    format: u8,
+    key: &SealingKey,
+    trust_domain: &TrustDomain,
     mut plain: Zeroizing<Vec<u8>>,
 ) -> Result<Vec<u8>, AuthorityError> {
     let failed = |_| AuthorityError::Crypto("seal the state");
-    let mut record = preamble(key, trust_domain)?;
+    let mut record = preamble(format, key, trust_domain)?;
     let sealer = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).map_err(failed)?;
     let (nonce, tag) =
         sealer.seal_in_place_separate_tag(Aad::from(record.as_slice()), plain.as_mut_slice()).map_err(failed)?;
@@ -72,12 +91,14 @@ pub(super) fn open(
     key: &SealingKey,
     trust_domain: &TrustDomain,
     record: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, StateError> {
+) -> Result<(Form, Zeroizing<Vec<u8>>), StateError> {
     let rest = record.strip_prefix(MAGIC).ok_or(StateError::Damaged)?;
     let (format, rest) = rest.split_first().ok_or(StateError::Damaged)?;
-    if *format != FORMAT {
-        return Err(StateError::Format { found: *format });
-    }
+    let form = match *format {
+        1 => Form::First,
+        FORMAT => Form::Second,
+        found => return Err(StateError::Format { found }),
+    };
     let (fingerprint, rest) = rest.split_first_chunk::<FINGERPRINT_BYTES>().ok_or(StateError::Damaged)?;
     let (length, rest) = rest.split_first().ok_or(StateError::Damaged)?;
     let (name, rest) = rest.split_at_checked(usize::from(*length)).ok_or(StateError::Damaged)?;
@@ -99,15 +120,21 @@ pub(super) fn open(
         .map_err(|_| StateError::Damaged)?
         .len();
     plain.truncate(length);
-    Ok(plain)
+    Ok((form, plain))
 }
 
 /// What stands in front of the nonce.
-fn preamble(key: &SealingKey, trust_domain: &TrustDomain) -> Result<Vec<u8>, AuthorityError> {
+fn preamble(format: u8, key: &SealingKey, trust_domain: &TrustDomain) -> Result<Vec<u8>, AuthorityError> {
     let name = trust_domain.as_str().as_bytes();
     let length =
         u8::try_from(name.len()).map_err(|_| AuthorityError::Options("the trust domain's name is too long"))?;
-    Ok([MAGIC.as_slice(), &[FORMAT], &key.fingerprint(), &[length], name].concat())
+    Ok([MAGIC.as_slice(), &[format], &key.fingerprint(), &[length], name].concat())
+}
+
+/// What the version before wrote.
+#[cfg(test)]
+pub(super) fn seal_first(key: &SealingKey, trust_domain: &TrustDomain, plain: Zeroizing<Vec<u8>>) -> Vec<u8> {
+    seal_as(1, key, trust_domain, plain).unwrap()
 }
 
 #[cfg(test)]
@@ -135,13 +162,18 @@ mod tests {
     #[test]
     fn each_way_of_not_opening_has_its_own_name() {
         let record = sealed(b"state");
-        assert_eq!(*open(&key(1), &domain("example.org"), &record).unwrap(), b"state");
+        let (form, text) = open(&key(1), &domain("example.org"), &record).unwrap();
+        assert_eq!((form, text.as_slice()), (Form::Second, b"state".as_slice()));
         assert_eq!(refusal(&key(2), "example.org", &record), StateError::SealingKey);
         let found = "example.org".to_owned();
         assert_eq!(refusal(&key(1), "example.com", &record), StateError::TrustDomain { found });
         let mut later = record.clone();
-        later[4] = 2;
-        assert_eq!(refusal(&key(1), "example.org", &later), StateError::Format { found: 2 });
+        for found in [0, 3, 255] {
+            later[4] = found;
+            assert_eq!(refusal(&key(1), "example.org", &later), StateError::Format { found });
+        }
+        later[4] = 1;
+        assert_eq!(refusal(&key(1), "example.org", &later), StateError::Damaged, "the format is authenticated");
         assert_eq!(refusal(&key(1), "example.org", b""), StateError::Damaged);
         assert_eq!(refusal(&key(1), "example.org", b"redb"), StateError::Damaged);
     }
@@ -150,7 +182,14 @@ mod tests {
     fn the_longest_trust_domain_fits() {
         let longest = domain(&"a".repeat(255));
         let record = seal(&key(1), &longest, Zeroizing::new(b"state".to_vec())).unwrap();
-        assert_eq!(*open(&key(1), &longest, &record).unwrap(), b"state");
+        assert_eq!(*open(&key(1), &longest, &record).unwrap().1, b"state");
+    }
+
+    #[test]
+    fn what_the_version_before_sealed_is_opened_as_such() {
+        let record = seal_first(&key(1), &domain("example.org"), Zeroizing::new(b"state".to_vec()));
+        let (form, text) = open(&key(1), &domain("example.org"), &record).unwrap();
+        assert_eq!((form, text.as_slice()), (Form::First, b"state".as_slice()));
     }
 
     #[test]

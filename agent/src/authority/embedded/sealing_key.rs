@@ -1,14 +1,13 @@
 //! The key that the authority's state is sealed under: 32 random bytes that the
 //! operator keeps outside the store, in a file or a systemd credential.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use countersign_common::secret::SecretBytes;
 use zeroize::Zeroizing;
+
+use super::key_file::{self, Fault};
 
 #[cfg(test)]
 mod tests;
@@ -153,47 +152,24 @@ fn credential_path(directory: Option<&Path>, name: &str) -> Result<PathBuf, Seal
 }
 
 fn read(path: &Path, allowed: u32) -> Result<SealingKey, SealingKeyError> {
-    let unreadable = |source| SealingKeyError::Unreadable { path: path.to_owned(), source };
-    // O_NONBLOCK: a pipe in the key's place must not hang the start.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
-    // The open file is judged, not the path: nothing can be swapped in between.
-    let metadata = file.metadata().map_err(unreadable)?;
-    check(path, &metadata, allowed, nix::unistd::geteuid().as_raw())?;
-    take(path, file)
-}
-
-fn check(path: &Path, metadata: &Metadata, allowed: u32, own_uid: u32) -> Result<(), SealingKeyError> {
-    let path = path.to_owned();
-    let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if !metadata.is_file() {
-        return Err(SealingKeyError::NotAFile { path });
-    }
-    if uid != 0 && uid != own_uid {
-        return Err(SealingKeyError::Owner { path, uid });
-    }
-    if mode & !allowed != 0 {
-        return Err(SealingKeyError::Mode { path, mode });
-    }
-    Ok(())
-}
-
-fn take(path: &Path, file: File) -> Result<SealingKey, SealingKeyError> {
-    // One byte more than a key, so that a longer file shows; no reallocation, so that no copy is left behind.
-    let mut bytes = Zeroizing::new([0; SEALING_KEY_BYTES + 1]);
-    let mut length = 0;
-    let mut file = file.take(bytes.len() as u64);
-    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        let unreadable = |source| SealingKeyError::Unreadable { path: path.to_owned(), source };
-        match file.read(rest).map_err(unreadable)? {
-            0 => break,
-            count => length += count,
-        }
-    }
-    let Some((key, _)) = bytes.split_first_chunk::<SEALING_KEY_BYTES>().filter(|_| length == SEALING_KEY_BYTES) else {
-        return Err(SealingKeyError::Length { path: path.to_owned() });
-    };
+    let bytes = key_file::read(path, allowed, SEALING_KEY_BYTES).map_err(|fault| SealingKeyError::of(path, fault))?;
+    let key: &[u8; SEALING_KEY_BYTES] =
+        bytes.as_slice().try_into().map_err(|_| SealingKeyError::Length { path: path.to_owned() })?;
     if key.iter().all(|byte| *byte == key[0]) {
         return Err(SealingKeyError::NotRandom { path: path.to_owned() });
     }
     Ok(SealingKey(SecretBytes::new(key.to_vec())))
+}
+
+impl SealingKeyError {
+    fn of(path: &Path, fault: Fault) -> Self {
+        let path = path.to_owned();
+        match fault {
+            Fault::Unreadable(source) => Self::Unreadable { path, source },
+            Fault::NotAFile => Self::NotAFile { path },
+            Fault::Owner(uid) => Self::Owner { path, uid },
+            Fault::Mode(mode) => Self::Mode { path, mode },
+            Fault::Length => Self::Length { path },
+        }
+    }
 }

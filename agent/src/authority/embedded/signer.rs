@@ -15,18 +15,18 @@ use crate::policy::Grant;
 /// Random bytes in a `jti`.
 const JTI_BYTES: usize = 16;
 
-/// The active key, published to everyone who signs. Has no `Debug`: it holds the private key.
-pub(super) struct Signer {
-    pub(super) key: Arc<JwtKey>,
+/// The active key of one kind, published to everyone who signs. Has no `Debug`: it holds the private key.
+pub(super) struct Signer<K> {
+    pub(super) key: Arc<K>,
     /// From when on it signs.
     pub(super) since: Timestamp,
     /// When another key should have taken over.
     pub(super) signs_until: Timestamp,
-    /// No token that it signs is valid at or after this time.
+    /// No document that it signs is valid after this time.
     pub(super) ends: Timestamp,
 }
 
-impl Signer {
+impl<K> Signer<K> {
     /// Whether the key is in its time: no other one should be signing now.
     pub(super) fn is_in_its_time(&self, now: Timestamp) -> bool {
         self.since <= now && now < self.signs_until
@@ -37,7 +37,9 @@ impl Signer {
     pub(super) fn may_sign(&self, now: Timestamp) -> bool {
         self.since <= now && now < self.ends
     }
+}
 
+impl Signer<JwtKey> {
     /// Builds, signs and checks a JWT-SVID.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Files and credentials that are sealing keys, and those that are not.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn a_key_that_others_may_reach_is_refused() {
     let SealingKeySource::File(path) = file(&directory, &key_bytes(), 0o600) else { panic!() };
     let metadata = std::fs::metadata(&path).unwrap();
     let stranger = metadata.uid() + 1;
-    let verdict = check(&path, &metadata, FILE_MODE, stranger);
+    let verdict = key_file::judge(&metadata, FILE_MODE, stranger);
     // A file of root is good for everybody's agent; one of another user for nobody's.
     assert_eq!(verdict.is_ok(), metadata.uid() == 0);
 }

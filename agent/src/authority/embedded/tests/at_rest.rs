@@ -1,8 +1,10 @@
 //! The state at rest: sealed, complete, and never replaced in silence.
 
 use super::*;
-use crate::authority::embedded::jwt_key::JwtKey;
 use crate::authority::embedded::keeper::AtRest;
+use crate::authority::embedded::key_ring::NewKey;
+use crate::authority::embedded::record::Validity;
+use crate::authority::embedded::sealed::Form;
 
 fn saved(machine: &Machine) -> Vec<u8> {
     machine.record.saved.lock().unwrap().clone().expect("something was saved")
@@ -14,8 +16,8 @@ async fn keys_sequence_and_times_survive_a_crash() {
         let mut machine = Machine::new();
         machine.options.algorithm = algorithm;
         let agent = machine.start().await.unwrap();
-        agent.authority.prepare().await.unwrap();
-        agent.authority.activate().await.unwrap();
+        agent.authority.prepare(&Kind::ALL).await.unwrap();
+        agent.authority.activate(&Kind::ALL).await.unwrap();
         let token = agent.sign().await.unwrap();
         let (view, bundle) = (agent.authority.show().await, agent.bundle());
         drop(agent);
@@ -33,13 +35,13 @@ async fn keys_sequence_and_times_survive_a_crash() {
 async fn t6_a_private_key_is_nowhere_in_the_saved_bytes() {
     let machine = Machine::new();
     let agent = machine.start().await.unwrap();
-    agent.authority.prepare().await.unwrap();
+    agent.authority.prepare(&Kind::ALL).await.unwrap();
     let bytes = saved(&machine);
 
     let record: Arc<dyn StateRecord> = Arc::clone(&machine.record) as _;
     let at_rest = AtRest { record, sealing_key: machine.sealing_key.clone() };
     let keys = at_rest.load(&machine.options.trust_domain).await.unwrap().unwrap();
-    let plain = keys.write().unwrap();
+    let plain = form::write(&keys).unwrap();
     // The state in plain does hold the keys: the search below would find them.
     assert!(find_any_window(&plain, &plain));
     assert!(!find_any_window(&bytes, &plain));
@@ -91,7 +93,7 @@ async fn without_a_sealing_key_nothing_is_saved() {
     let mut machine = Machine::new();
     machine.sealing_key = None;
     let agent = machine.start().await.unwrap();
-    agent.authority.prepare().await.unwrap();
+    agent.authority.prepare(&Kind::ALL).await.unwrap();
     assert!(agent.sign().await.is_ok());
     assert_eq!(*machine.record.saved.lock().unwrap(), None);
 }
@@ -115,30 +117,80 @@ async fn another_algorithm_in_the_options_prepares_a_key_of_it_at_the_next_start
     drop(agent);
     machine.options.algorithm = Algorithm::Rs256;
     let agent = machine.start().await.unwrap();
-    let algorithms: Vec<_> = agent.authority.show().await.keys.iter().map(|key| key.algorithm).collect();
-    assert_eq!(algorithms, [Algorithm::Es256, Algorithm::Rs256]);
+    let algorithms: Vec<_> = agent.authority.show().await.jwt.keys.iter().map(|key| key.algorithm).collect();
+    assert_eq!(algorithms, ["ES256", "RS256"]);
     assert_eq!(agent.sign().await.unwrap().kid, kid, "the new key has to be known first");
 }
 
-#[test]
-fn a_ring_whose_records_and_keys_do_not_agree_is_damaged() {
-    let terms = Machine::new().options.terms().unwrap();
+/// Both rings with a key each, without an agent.
+fn keys_in_hand() -> (KeyRing, Timestamp) {
+    let options = Machine::new().options;
     let now = Timestamp::from_seconds(START);
-    let mut keys = KeyRing::begin(now, &terms);
-    keys.prepare(JwtKey::generate(Algorithm::Es256).unwrap(), now);
-    let good = keys.write().unwrap();
-    assert!(KeyRing::read(&good).is_ok());
+    let mut keys = KeyRing::begin(now, &options.terms().unwrap());
+    keys.prepare(NewKey::Jwt(JwtKey::generate(Algorithm::Es256).unwrap()), now);
+    let wanted = Validity { from: now, until: now.after(HOUR) };
+    keys.prepare(NewKey::X509(X509Key::generate(&options.trust_domain, None, wanted).unwrap()), now);
+    (keys, now)
+}
+
+#[test]
+fn rings_whose_records_and_keys_do_not_agree_are_damaged() {
+    let (keys, now) = keys_in_hand();
+    let read = |text: &[u8]| form::read(Form::Second, text);
+    let good = form::write(&keys).unwrap();
+    assert_eq!(read(&good).unwrap().rings, keys.rings);
 
     let mut other_name = keys.clone();
-    other_name.ring.keys[0].kid = "x".repeat(43);
-    let text = other_name.write().unwrap();
-    assert!(KeyRing::read(&text).is_err(), "a record without its key");
-    let renamed = String::from_utf8_lossy(&good).find(&*keys.ring.keys[0].kid).unwrap();
-    let mut swapped = good.to_vec();
-    swapped[renamed] ^= 1;
-    assert!(KeyRing::read(&swapped).is_err(), "a key under another name");
-    assert!(KeyRing::read(&[&good[..], &[0]].concat()).is_err(), "something behind the end");
-    for length in 0..good.len() {
-        assert!(KeyRing::read(&good[..length]).is_err(), "{length} bytes");
+    other_name.rings.jwt.keys[0].id = "x".repeat(43);
+    assert!(read(&form::write(&other_name).unwrap()).is_err(), "a record without its key");
+    for id in [&keys.rings.jwt.keys[0].id, &keys.rings.x509.keys[0].id] {
+        let renamed = String::from_utf8_lossy(&good).find(id.as_str()).unwrap();
+        let mut swapped = good.to_vec();
+        swapped[renamed] ^= 1;
+        assert!(read(&swapped).is_err(), "a key under another name");
     }
+    let mut other_time = keys.clone();
+    other_time.rings.x509.keys[0].validity = Some(Validity { from: now, until: now.after(2 * HOUR) });
+    assert!(read(&form::write(&other_time).unwrap()).is_err(), "another end than its certificate's");
+    let (others, _) = keys_in_hand();
+    let mut other_key = keys.clone();
+    other_key.x509.insert(keys.rings.x509.keys[0].id.clone(), others.x509.values().next().unwrap().clone());
+    assert!(read(&form::write(&other_key).unwrap()).is_err(), "another authority's certificate and key");
+    assert!(read(&[&good[..], &[0]].concat()).is_err(), "something behind the end");
+    for length in 0..good.len() {
+        assert!(read(&good[..length]).is_err(), "{length} bytes");
+    }
+    assert!(form::read(Form::First, &good).is_err(), "the form is what it says it is");
+}
+
+#[tokio::test]
+async fn what_the_version_before_wrote_is_read_and_gets_an_x509_authority() {
+    let machine = Machine::new();
+    let agent = machine.start().await.unwrap();
+    let token = agent.sign().await.unwrap();
+    let before = agent.bundle();
+    drop(agent);
+    let record: Arc<dyn StateRecord> = Arc::clone(&machine.record) as _;
+    let at_rest = AtRest { record, sealing_key: machine.sealing_key.clone() };
+    let keys = at_rest.load(&machine.options.trust_domain).await.unwrap().unwrap();
+    let sealing_key = machine.sealing_key.clone().unwrap();
+    let old = sealed::seal_first(&sealing_key, &machine.options.trust_domain, form::write_first(&keys));
+    *machine.record.saved.lock().unwrap() = Some(old);
+
+    let agent = machine.start().await.unwrap();
+    assert_eq!(agent.bundle().jwt_authorities, before.jwt_authorities);
+    assert_eq!(agent.sign().await.unwrap().kid, token.kid);
+    assert_eq!(agent.bundle().sequence, before.sequence + 1);
+    assert_eq!(agent.bundle().x509_authorities.len(), 1);
+    assert_ne!(agent.bundle().x509_authorities, before.x509_authorities);
+    assert_eq!(saved(&machine)[4], 2, "and is written in the latest form from then on");
+}
+
+#[tokio::test]
+async fn what_a_later_version_wrote_is_refused() {
+    let machine = Machine::new();
+    drop(machine.start().await.unwrap());
+    machine.record.saved.lock().unwrap().as_mut().unwrap()[4] = 3;
+    let refused = machine.refusal().await;
+    assert!(matches!(refused, AuthorityError::State(StateError::Format { found: 3 })), "{refused}");
 }

@@ -2,13 +2,6 @@
 
 use super::*;
 
-/// Lets the keeper's own timer come round once; paused time runs ahead while all wait.
-async fn the_keeper_wakes(agent: &Running) {
-    let mut view = agent.authority.view.clone();
-    view.mark_unchanged();
-    tokio::time::timeout(2 * MINUTE, view.changed()).await.expect("the keeper wakes within a minute").unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn fe_14_a_key_is_published_before_it_signs_and_until_its_tokens_are_gone() {
     let machine = Machine::new();
@@ -70,7 +63,7 @@ async fn d6_a_clock_that_goes_back_and_forth_leaves_a_signing_agent() {
 async fn d6_a_full_disk_leaves_the_old_key_signing_until_its_end_and_not_longer() {
     let machine = Machine::new();
     let agent = machine.start().await.unwrap();
-    let ends = agent.authority.show().await.keys[0].ends;
+    let ends = agent.authority.show().await.jwt.keys[0].ends;
     assert_eq!(ends, machine.now().after(25 * HOUR));
     machine.record.full.store(true, Ordering::SeqCst);
 
@@ -89,28 +82,30 @@ async fn d6_a_full_disk_leaves_the_old_key_signing_until_its_end_and_not_longer(
 #[tokio::test]
 async fn by_hand_a_key_is_prepared_then_activated() {
     let agent = Machine::new().start().await.unwrap();
-    assert!(matches!(agent.authority.activate().await, Err(AuthorityError::NothingPrepared)));
-    let prepared = agent.authority.prepare().await.unwrap();
-    let next = prepared.keys[1].clone();
+    assert!(matches!(agent.authority.activate(&[Kind::Jwt]).await, Err(AuthorityError::NothingPrepared(Kind::Jwt))));
+    let prepared = agent.authority.prepare(&[Kind::Jwt]).await.unwrap();
+    let next = prepared.jwt.keys[1].clone();
     assert_eq!(next.state, KeyState::Prepared);
-    assert_eq!(Some(next.activates), prepared.next_rotation_at);
-    assert_ne!(agent.sign().await.unwrap().kid, next.kid);
-    assert!(matches!(agent.authority.prepare().await, Err(AuthorityError::AlreadyPrepared { kid }) if kid == next.kid));
+    assert_eq!(Some(next.activates), prepared.jwt.next_rotation_at);
+    assert_ne!(agent.sign().await.unwrap().kid, next.id);
+    assert!(
+        matches!(agent.authority.prepare(&[Kind::Jwt]).await, Err(AuthorityError::AlreadyPrepared { id, .. }) if id == next.id)
+    );
 
-    let activated = agent.authority.activate().await.unwrap();
+    let activated = agent.authority.activate(&[Kind::Jwt]).await.unwrap();
     assert_eq!(agent.states().await, [KeyState::Retiring, KeyState::Active]);
     assert_eq!(activated.sequence, prepared.sequence);
-    assert_eq!(agent.sign().await.unwrap().kid, next.kid);
+    assert_eq!(agent.sign().await.unwrap().kid, next.id);
 }
 
 #[tokio::test]
 async fn by_hand_no_more_than_eight_keys_are_published() {
     let agent = Machine::new().start().await.unwrap();
     for _ in 0..7 {
-        agent.authority.prepare().await.unwrap();
-        agent.authority.activate().await.unwrap();
+        agent.authority.prepare(&[Kind::Jwt]).await.unwrap();
+        agent.authority.activate(&[Kind::Jwt]).await.unwrap();
     }
-    assert!(matches!(agent.authority.prepare().await, Err(AuthorityError::TooManyKeys { count: 8 })));
+    assert!(matches!(agent.authority.prepare(&[Kind::Jwt]).await, Err(AuthorityError::TooManyKeys { count: 8, .. })));
 }
 
 #[tokio::test]
@@ -119,7 +114,7 @@ async fn a_change_that_cannot_be_saved_is_not_made() {
     let agent = machine.start().await.unwrap();
     let before = agent.authority.show().await;
     machine.record.full.store(true, Ordering::SeqCst);
-    assert!(matches!(agent.authority.prepare().await, Err(AuthorityError::Save(_))));
+    assert!(matches!(agent.authority.prepare(&[Kind::Jwt]).await, Err(AuthorityError::Save(_))));
     assert_eq!(agent.authority.show().await, before);
     assert_eq!(agent.bundle().jwt_authorities.len(), 1);
 }
@@ -130,5 +125,5 @@ async fn after_the_drain_began_the_key_still_signs_and_nothing_changes_any_more(
     agent.trigger.request();
     agent.authority.requests.closed().await;
     assert!(agent.sign().await.is_ok());
-    assert!(matches!(agent.authority.prepare().await, Err(AuthorityError::Stopped)));
+    assert!(matches!(agent.authority.prepare(&[Kind::Jwt]).await, Err(AuthorityError::Stopped)));
 }
