@@ -88,7 +88,7 @@ fn every_value_can_be_set() {
         workload_api = { socket = "/w/s", hold = "0s", max_connections = 7 }
         admission = { max_requests = 8, max_streams = 9, hash_bytes = 0x20_0000, hash_bytes_per_second = 4096 }
         admin_api = { socket = "/a/s", uids = [1, 2], gids = [3] }
-        authority = { algorithm = "RS256", key_life = "48h", x509_key_life = "96h", upstream = { certificate = "/u", key = "/v" }, sealing_key.file = "/k", refresh_hint = "1m" }
+        authority = { algorithm = "RS256", key_life = "48h", x509_key_life = "2880h", upstream = { certificate = "/u", key = "/v" }, sealing_key.file = "/k", refresh_hint = "1m" }
         jwt = { issuer = "https://id.example.org", default_ttl = "1m", max_ttl = "2m" }
         x509 = { default_ttl = "30m", max_ttl = "720h" }
         attest = { max_executable_bytes = 0x10_0000, parallel_hashes = 3, docker.socket = "/run/d" }
@@ -106,7 +106,7 @@ fn every_value_can_be_set() {
         authority: Authority {
             algorithm: Algorithm::Rs256,
             key_life: seconds(48 * 3600),
-            x509_key_life: seconds(96 * 3600),
+            x509_key_life: seconds(2880 * 3600),
             upstream: Some(Upstream { certificate: "/u".into(), key: "/v".into() }),
             sealing_key: SealingKey::File("/k".into()),
             refresh_hint: seconds(60),

@@ -59,6 +59,15 @@ impl Bundles {
     }
 }
 
+#[cfg(test)]
+impl Bundles {
+    /// For tests of what becomes of them on the wire.
+    pub(crate) fn for_tests(own: Bundle, foreign: Vec<Bundle>) -> Self {
+        let foreign = foreign.into_iter().map(Arc::new).collect();
+        Self { authorities: Authorities::X509, own: Arc::new(own), foreign }
+    }
+}
+
 /// Equal where a message of them would be: in the authorities of the one type.
 impl PartialEq for Bundles {
     fn eq(&self, other: &Self) -> bool {

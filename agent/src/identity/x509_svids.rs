@@ -198,6 +198,15 @@ impl Subject for HandedOut {
     }
 }
 
+#[cfg(test)]
+impl IssuedX509 {
+    /// For tests of what becomes of it on the wire.
+    pub(crate) fn for_tests(svid: X509Svid, hint: Option<&str>) -> Self {
+        let entry = EntryId::parse("test").unwrap();
+        Self { svid, hint: hint.map(str::to_owned), entry, end: None }
+    }
+}
+
 /// What a stream would be granted by these entries.
 #[cfg(test)]
 pub(super) fn granted_for_tests(

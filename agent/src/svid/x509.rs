@@ -31,17 +31,68 @@ fn make_key() -> Result<(SecretBytes, Vec<u8>), Unspecified> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
+    use countersign_common::bundle::BundleSet;
+    use countersign_common::clock::Timestamp;
+    use countersign_common::entry::EntrySet;
+    use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
+    use countersign_common::svid::jwt::JwtSvid;
+    use countersign_common::svid::x509::Certificate;
+    use tokio::sync::watch;
 
     use super::*;
+    use crate::policy::{Grant, x509_grant_for_tests};
 
-    #[test]
-    fn the_private_key_belongs_to_the_public_key_and_is_never_the_same() {
-        let (first, second) = (make_key().unwrap(), make_key().unwrap());
-        assert_ne!(first.0.expose(), second.0.expose());
-        for (private, public) in [&first, &second] {
-            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, private.expose()).unwrap();
+    /// Remembers for which keys it was asked to sign.
+    #[derive(Default)]
+    struct Remembering(Mutex<Vec<Vec<u8>>>);
+
+    #[async_trait]
+    impl Authority for Remembering {
+        fn trust_domain(&self) -> &TrustDomain {
+            panic!("not asked here")
+        }
+
+        fn entries(&self) -> watch::Receiver<Arc<EntrySet>> {
+            panic!("not asked here")
+        }
+
+        fn bundles(&self) -> watch::Receiver<Arc<BundleSet>> {
+            panic!("not asked here")
+        }
+
+        async fn sign_jwt(&self, _: &Grant) -> Result<JwtSvid, AuthorityError> {
+            panic!("not asked here")
+        }
+
+        async fn sign_x509(&self, _: &X509Grant, public_key: &[u8]) -> Result<SignedX509, AuthorityError> {
+            self.0.lock().unwrap().push(public_key.to_owned());
+            Ok(SignedX509 {
+                chain: vec![Certificate::from_der(b"leaf".to_vec())],
+                not_before: Timestamp::from_seconds(1),
+                not_after: Timestamp::from_seconds(2),
+                serial: "01".to_owned(),
+                authority: "a1".to_owned(),
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn each_svid_has_a_private_key_of_its_own_that_belongs_to_what_was_signed() {
+        let (authority, id) = (Remembering::default(), SpiffeId::parse("spiffe://example.org/a").unwrap());
+        let grant = x509_grant_for_tests(id.clone(), vec![], Duration::from_secs(60));
+        let first = issue_x509(&authority, &grant).await.ok().unwrap();
+        let second = issue_x509(&authority, &grant).await.ok().unwrap();
+        assert_ne!(first.key.expose(), second.key.expose());
+        let signed = authority.0.into_inner().unwrap();
+        for (svid, public) in [&first, &second].into_iter().zip(signed) {
+            assert_eq!((&svid.spiffe_id, svid.serial.as_str(), svid.authority.as_str()), (&id, "01", "a1"));
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, svid.key.expose()).unwrap();
             let signature = pair.sign(&SystemRandom::new(), b"text").unwrap();
             let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public).unwrap();
             assert!(public.verify_sig(b"text", signature.as_ref()).is_ok());

@@ -1,14 +1,18 @@
 //! Values to wire types and back.
 
+use countersign_common::bundle::Bundle;
+use countersign_common::clock::Timestamp;
 use countersign_common::proto::workload::JwtsvidRequest;
-use countersign_common::spiffe_id::SpiffeId;
+use countersign_common::secret::SecretBytes;
+use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
 use countersign_common::svid::jwt::ValidatedJwtSvid;
+use countersign_common::svid::x509::{Certificate, X509Svid};
 use prost_types::value::Kind;
 use tonic::Code;
 
 use super::status;
 use super::wire::{self, Malformed};
-use crate::identity::{Fault, Refusal};
+use crate::identity::{Bundles, Fault, IssuedX509, Refusal, X509Svids};
 use crate::policy::PolicyRefusal;
 
 fn request(audience: &[&str], spiffe_id: &str) -> JwtsvidRequest {
@@ -52,4 +56,56 @@ fn claims_become_a_struct_and_one_audience_becomes_a_list() {
     assert_eq!(fields["exp"].kind, Some(Kind::NumberValue(1_800_000_000.0)));
     assert!(matches!(&fields["deep"].kind, Some(Kind::StructValue(_))));
     assert_eq!(response.spiffe_id, "spiffe://td/a");
+}
+
+fn bundle(trust_domain: &str, certificates: &[&str]) -> Bundle {
+    let certificates = certificates.iter().map(|der| Certificate::from_der(der.as_bytes()));
+    Bundle {
+        trust_domain: TrustDomain::parse(trust_domain).unwrap(),
+        sequence: 1,
+        refresh_hint: std::time::Duration::from_secs(300),
+        jwt_authorities: vec![],
+        x509_authorities: certificates.collect(),
+    }
+}
+
+fn svid(id: &str, chain: &[&str]) -> X509Svid {
+    X509Svid {
+        spiffe_id: SpiffeId::parse(id).unwrap(),
+        chain: chain.iter().map(|der| Certificate::from_der(der.as_bytes())).collect(),
+        key: SecretBytes::new(b"key".to_vec()),
+        not_before: Timestamp::from_seconds(0),
+        not_after: Timestamp::from_seconds(1),
+        serial: "01".to_owned(),
+        authority: "a1".to_owned(),
+    }
+}
+
+#[test]
+fn x509_svids_come_with_the_own_bundle_and_with_foreign_ones_apart() {
+    let foreign = vec![bundle("none.example", &[]), bundle("other.example", &["c", "d"])];
+    let bundles = Bundles::for_tests(bundle("td", &["a", "b"]), foreign);
+    let svids = vec![
+        IssuedX509::for_tests(svid("spiffe://td/x", &["leaf", "above"]), Some("internal")),
+        IssuedX509::for_tests(svid("spiffe://td/y", &["other"]), None),
+    ];
+    let message = wire::x509_svids(X509Svids { svids, bundles: bundles.clone() });
+    let [first, second] = &message.svids[..] else { panic!("two SVIDs") };
+    assert_eq!((first.spiffe_id.as_str(), first.hint.as_str()), ("spiffe://td/x", "internal"));
+    assert_eq!(
+        (&first.x509_svid[..], &first.x509_svid_key[..], &first.bundle[..]),
+        (&b"leafabove"[..], &b"key"[..], &b"ab"[..])
+    );
+    assert_eq!((second.hint.as_str(), &second.bundle[..]), ("", &b"ab"[..]));
+    assert!(message.crl.is_empty());
+    let mut federated: Vec<_> = message.federated_bundles.into_iter().collect();
+    federated.sort();
+    // One without authorities says that nothing of its trust domain is valid.
+    let known = [("spiffe://none.example", &b""[..]), ("spiffe://other.example", b"cd")];
+    assert_eq!(federated, known.map(|(domain, der)| (domain.to_owned(), der.to_owned())));
+
+    let all = wire::x509_bundles(&bundles);
+    assert_eq!((all.bundles.len(), &all.bundles["spiffe://td"][..]), (3, &b"ab"[..]));
+    let jwks = wire::jwt_bundles(&bundles).bundles;
+    assert_eq!((jwks.len(), &jwks["spiffe://other.example"][..]), (3, &b"{\"keys\":[]}"[..]));
 }

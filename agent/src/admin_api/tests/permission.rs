@@ -112,7 +112,7 @@ async fn who_is_not_named_is_denied_and_recorded() {
     }
     let agent = Agent::start(Access { uids: vec![12_346], gids: vec![OPERATORS], read_only: None }).await;
     run_as_nobody(&agent, NOBODY, "--clear-groups", "child_that_is_denied").await;
-    let records = agent.records_once(12).await;
+    let records = agent.records_once(14).await;
     for record in &records {
         assert_eq!((&record["event"], &record["outcome"]), (&"admin_request".into(), &"refused".into()));
         assert_eq!(record["uid"].to_string(), NOBODY);
