@@ -188,10 +188,18 @@ var codeNames = map[codes.Code]string{
 func run(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	switch args[0] {
-	case "refused":
+	switch {
+	case args[0] == "x509-fetch":
+		return fetchX509(ctx)
+	case args[0] == "x509-refused":
+		return refusedX509(ctx)
+	case args[0] == "x509-hold":
+		return hold(ctx)
+	case len(args) < 2:
+		return fmt.Errorf("no such scenario: %q", args)
+	case args[0] == "refused":
 		return refused(ctx, args[1])
-	case "watch":
+	case args[0] == "watch":
 		return watch(args[1:])
 	}
 	s, err := open(ctx)
@@ -219,8 +227,8 @@ func run(args []string) error {
 }
 
 func main() {
-	if len(os.Args) < 3 {
-		fmt.Fprintf(os.Stderr, "usage: %s SCENARIO ARGUMENT...\n", os.Args[0])
+	if len(os.Args) < 2 {
+		fmt.Fprintf(os.Stderr, "usage: %s SCENARIO [ARGUMENT...]\n", os.Args[0])
 		os.Exit(2)
 	}
 	if err := run(os.Args[1:]); err != nil {

@@ -1,25 +1,17 @@
 """Drives an agent with the stock Python SPIFFE library. See ../README.md for the scenarios."""
 
-import json
 import queue
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-import grpc
 import jwt
 from spiffe import JwtSource, JwtSvid, WorkloadApiClient
 from spiffe.errors import PySpiffeError
 
-CALL_SECONDS = 20
-
-
-class Unexpected(Exception):
-    """What should have come to pass did not."""
-
-
-def say(**event):
-    print(json.dumps(event), flush=True)
+import svids
+from events import CALL_SECONDS, Unexpected, refusal_of, say
+from hold import hold
 
 
 def say_svid(svid):
@@ -43,16 +35,6 @@ def validate(client, source, svid, audience):
     remote = client.validate_jwt_svid(svid.token, audience, timeout=CALL_SECONDS)
     if not local.spiffe_id == remote.spiffe_id == svid.spiffe_id:
         raise Unexpected("the validated SPIFFE IDs differ")
-
-
-def refusal_of(call):
-    try:
-        call()
-    except PySpiffeError as error:
-        if isinstance(error.__cause__, grpc.RpcError):
-            return error.__cause__.code().name
-        raise
-    raise Unexpected("not refused")
 
 
 def fetch(audience, times=1):
@@ -140,13 +122,16 @@ SCENARIOS = {
     "refused": refused,
     "refused-validation": refused_validation,
     "watch": watch,
+    "x509-fetch": svids.fetch,
+    "x509-refused": svids.refused,
+    "x509-hold": hold,
 }
 
 
 def main():
-    scenario = SCENARIOS.get(sys.argv[1]) if len(sys.argv) > 2 else None
+    scenario = SCENARIOS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if scenario is None:
-        print(f"usage: {sys.argv[0]} {'|'.join(SCENARIOS)} ARGUMENT...", file=sys.stderr)
+        print(f"usage: {sys.argv[0]} {'|'.join(SCENARIOS)} [ARGUMENT...]", file=sys.stderr)
         return 2
     try:
         scenario(*sys.argv[2:])

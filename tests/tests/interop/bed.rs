@@ -30,13 +30,26 @@ impl Bed {
         bed
     }
 
+    /// The same, where X509-SVIDs are renewed every few seconds.
+    pub(crate) async fn short_lived(language: Language) -> Self {
+        let settings = AgentSettings { x509: "default_ttl = \"10s\"", ..AgentSettings::default() };
+        let bed = Self::with(language, settings).await;
+        bed.agent.apply(&entry("orders", &by_uid()));
+        bed
+    }
+
     fn address(&self) -> String {
         format!("unix://{}", self.agent.workload_socket().display())
     }
 
     /// Starts a client.
     pub(crate) fn start(&self, scenario: &[&str]) -> Client {
-        Client::start(self.language, &self.address(), scenario)
+        self.start_in(self.language, scenario)
+    }
+
+    /// Starts a client of another language.
+    pub(crate) fn start_in(&self, language: Language, scenario: &[&str]) -> Client {
+        Client::start(language, &self.address(), scenario)
     }
 
     /// Starts a client from another place.
@@ -49,30 +62,42 @@ impl Bed {
         self.start(scenario).end().await
     }
 
-    /// Runs `countersign authority COMMAND`; the ids of all keys and of the one that signs.
+    /// Runs `countersign authority COMMAND`; the ids of the JWT keys.
     pub(crate) fn authority(&self, command: &str) -> Keys {
-        let output = self.agent.operator(&["authority", command, "-o", "json"], "");
+        Keys::of(&self.authority_says(&[command])["jwt_keys"], "kid")
+    }
+
+    /// Runs `countersign authority COMMAND`; the ids of the X.509 authorities.
+    pub(crate) fn x509_authority(&self, command: &[&str]) -> Keys {
+        Keys::of(&self.authority_says(command)["x509_authorities"], "subject_key_id")
+    }
+
+    fn authority_says(&self, command: &[&str]) -> Value {
+        let words = [&["authority"], command, &["-o", "json"]].concat();
+        let output = self.agent.operator(&words, "");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let keys = shown["jwt_keys"].as_array().expect("keys");
-        let active: Vec<_> = keys.iter().filter(|key| key["state"] == "active").map(kid).collect();
-        let [active] = active.as_slice() else { panic!("one key signs: {shown}") };
-        let mut all: Vec<_> = keys.iter().map(kid).collect();
-        all.sort();
-        Keys { active: active.clone(), all }
+        serde_json::from_slice(&output.stdout).expect("JSON")
     }
 }
 
-/// The signing keys, by their ids.
-#[derive(Debug)]
+/// Signing keys, by their ids.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) active: String,
     /// Sorted.
     pub(crate) all: Vec<String>,
 }
 
-fn kid(key: &Value) -> String {
-    key["kid"].as_str().expect("a key id").to_owned()
+impl Keys {
+    fn of(shown: &Value, id: &str) -> Self {
+        let id_of = |key: &Value| key[id].as_str().expect("a key id").to_owned();
+        let keys = shown.as_array().unwrap_or_else(|| panic!("no list of keys: {shown}"));
+        let active: Vec<_> = keys.iter().filter(|key| key["state"] == "active").map(id_of).collect();
+        let [active] = active.as_slice() else { panic!("one key signs: {shown}") };
+        let mut all: Vec<_> = keys.iter().map(id_of).collect();
+        all.sort();
+        Self { active: active.clone(), all }
+    }
 }
 
 /// An entry with these selectors, for audience `billing`.

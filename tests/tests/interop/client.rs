@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use countersign_tests::{LIMIT, skip};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// A language that has a stock SPIFFE library.
@@ -52,6 +52,7 @@ fn run() -> PathBuf {
 /// A running program; killed when dropped.
 pub(crate) struct Client {
     child: Child,
+    commands: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -72,14 +73,14 @@ impl Client {
         let mut child = command
             .args(scenario)
             .env("SPIFFE_ENDPOINT_SOCKET", address)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("the client starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Self { child, lines }
+        Self { commands: child.stdin.take(), child, lines }
     }
 
     /// Pid of the process.
@@ -103,8 +104,17 @@ impl Client {
         }
     }
 
+    /// Tells it to do something, and waits for the event that comes of it.
+    pub(crate) async fn ask(&mut self, command: &str) -> Value {
+        let commands = self.commands.as_mut().expect("it was not told that there are no more");
+        // One that has ended says why on its way out, which is what is heard instead.
+        let _ = commands.write_all(format!("{command}\n").as_bytes()).await;
+        self.hear().await
+    }
+
     /// All events that are left, of a program that ends by itself and is content.
     pub(crate) async fn end(mut self) -> Vec<Value> {
+        drop(self.commands.take());
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
             events.push(event);

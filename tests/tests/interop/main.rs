@@ -6,7 +6,9 @@
 mod bed;
 mod client;
 mod fetch;
+mod mtls;
 mod watch;
+mod x509;
 
 use countersign_tests::AgentSettings;
 
@@ -46,6 +48,14 @@ cases! { every language:
     fetch::is_selected_by_its_path
     watch::follows_a_key_change
     watch::goes_on_over_a_restart
+    x509::fetches_svids
+    x509::fetches_svids_of_all_identities
+    x509::is_refused_svids_with_the_right_code
+    x509::holds_a_source_through_renewals
+    x509::holds_a_source_through_a_rotation
+    x509::holds_a_source_through_a_taint
+    x509::holds_a_source_over_a_restart
+    x509::holds_a_source_while_its_entry_goes_and_comes
 }
 
 /// gRPC core makes the `:authority` of its requests from the path of the socket: some

@@ -1,5 +1,7 @@
 //! Drives an agent with the stock Rust SPIFFE library. See `../README.md` for the scenarios.
 
+mod x509;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use tokio::time::timeout;
 
 const CALL_LIMIT: Duration = Duration::from_secs(20);
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn say(event: &Value) {
     println!("{event}");
@@ -160,12 +162,17 @@ async fn run(scenario: &str, arguments: &[&str]) -> Outcome {
         ("refused", [audience]) => refused(audience).await,
         ("refused-validation", [audience, other]) => Session::open().await?.refused_validation(audience, other).await,
         ("watch", [count, ..]) => watch(count.parse()?).await,
+        ("x509-fetch", []) => x509::fetch().await,
+        ("x509-refused", []) => x509::refused().await,
+        ("x509-hold", []) => x509::hold().await,
         _ => Err("no such scenario".into()),
     }
 }
 
 fn limit_of(scenario: &str, arguments: &[&str]) -> Duration {
     match (scenario, arguments) {
+        // As long as it is told what to do.
+        ("x509-hold", _) => Duration::MAX,
         ("watch", [_, seconds]) => seconds.parse().map_or(CALL_LIMIT, Duration::from_secs),
         ("watch", _) => Duration::from_secs(30),
         _ => CALL_LIMIT,
@@ -177,7 +184,7 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let [scenario, arguments @ ..] = arguments.as_slice() else {
-        eprintln!("usage: countersign-interop SCENARIO ARGUMENT...");
+        eprintln!("usage: countersign-interop SCENARIO [ARGUMENT...]");
         return ExitCode::from(2);
     };
     let outcome = match timeout(limit_of(scenario, arguments), run(scenario, arguments)).await {
