@@ -13,6 +13,7 @@ mod measurement;
 mod report;
 mod rounds;
 mod spread;
+mod streams;
 mod table;
 
 use std::io::Write;
@@ -25,6 +26,7 @@ use countersign_common::selector::SelectorKind;
 use flood::Flood;
 use load::Load;
 use rounds::Plan;
+use streams::Hold;
 
 /// Measures a warm FetchJWTSVID beside an empty gRPC call on the same socket.
 ///
@@ -44,6 +46,7 @@ Examples:
   cargo run --release -p countersign-bench
   cargo run --release -p countersign-bench -- --quick
   sudo cargo run --release -p countersign-bench -- --flooded
+  cargo run --release -p countersign-bench -- --streams 10000
   cargo run --release -p countersign-bench -- -o json > figures.json
 
 Exit codes: 0 measured, 1 a request failed or nothing could be measured, 2 wrong usage";
@@ -56,6 +59,9 @@ enum Command {
     /// The flood of another user, for as long as it is told.
     #[command(hide = true)]
     Flood(Flood),
+    /// The process that holds streams, until its input ends.
+    #[command(hide = true)]
+    Hold(Hold),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +75,9 @@ struct Run {
     /// Measure instead what one client's calls take while another user floods the agent; needs root.
     #[arg(long)]
     flooded: bool,
+    /// Measure instead this many open X.509 streams, and the replacement of all their SVIDs.
+    #[arg(long, value_name = "COUNT", conflicts_with = "flooded", value_parser = clap::value_parser!(u32).range(1..=15_000))]
+    streams: Option<u32>,
     /// Selectors of the registration entry that the load process must match, by kind.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = selector_kind, default_value = "unix:uid,unix:path")]
     selectors: Vec<SelectorKind>,
@@ -133,6 +142,7 @@ async fn main() -> ExitCode {
     let done = match arguments.command {
         Some(Command::Load(load)) => load.run().await,
         Some(Command::Flood(flood)) => flood.run().await,
+        Some(Command::Hold(hold)) => hold.run().await,
         None => measure(arguments.run).await,
     };
     match done {
@@ -154,6 +164,13 @@ async fn measure(run: Run) -> Result<String, BenchError> {
         let report = flood::measure(&plan).await?;
         return match run.output {
             Output::Table => Ok(flood::table(&report)),
+            Output::Json => Ok(serde_json::to_string_pretty(&report)?),
+        };
+    }
+    if let Some(count) = run.streams {
+        let report = streams::measure(count, &plan).await?;
+        return match run.output {
+            Output::Table => Ok(streams::table(&report)),
             Output::Json => Ok(serde_json::to_string_pretty(&report)?),
         };
     }

@@ -13,7 +13,7 @@ use countersign_common::clock::Timestamp;
 use countersign_common::entry::EntrySet;
 use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::{JwtSvid, JwtSvidError};
-use countersign_common::svid::x509::Certificate;
+use countersign_common::svid::x509::{Certificate, X509SvidError};
 use tokio::sync::watch;
 
 use crate::policy::{Grant, X509Grant};
@@ -116,7 +116,7 @@ pub enum AuthorityError {
     },
     /// The certificate that was signed breaks a rule, and was thrown away. A fault of this agent.
     #[error("a certificate of our own breaks a rule and was thrown away: {0}")]
-    X509Product(&'static str),
+    X509Product(X509SvidError),
 }
 
 /// What the authority signed: an X509-SVID without its private key.

@@ -1,7 +1,7 @@
 //! A private key that signs certificates: that of an X.509 authority, or that of the one above it.
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair};
 use countersign_common::secret::SecretBytes;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
 
@@ -15,7 +15,6 @@ pub(super) struct CaKey {
 
 enum Pair {
     Ec(EcdsaKeyPair, &'static SignatureAlgorithm),
-    Ed(Ed25519KeyPair),
     Rsa(RsaKeyPair),
 }
 
@@ -34,7 +33,7 @@ impl CaKey {
     }
 
     /// Reads a private key in DER, as PKCS#8 or in the form of its own kind: P-256, P-384, RSA of
-    /// 2048 bits or more, Ed25519.
+    /// 2048 bits or more.
     pub(super) fn read(der: &SecretBytes) -> Option<Self> {
         let der = der.expose();
         let ec = |algorithm: &'static EcdsaSigningAlgorithm, name| {
@@ -42,11 +41,9 @@ impl CaKey {
         };
         let pair = ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, &rcgen::PKCS_ECDSA_P256_SHA256)
             .or_else(|| ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING, &rcgen::PKCS_ECDSA_P384_SHA384))
-            .or_else(|| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok().map(Pair::Ed))
             .or_else(|| RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)).ok().map(Pair::Rsa))?;
         let public = match &pair {
             Pair::Ec(pair, _) => pair.public_key().as_ref().to_vec(),
-            Pair::Ed(pair) => pair.public_key().as_ref().to_vec(),
             Pair::Rsa(pair) => pair.public_key().as_ref().to_vec(),
         };
         Some(Self { pair, public })
@@ -61,7 +58,6 @@ impl PublicKeyData for CaKey {
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         match &self.pair {
             Pair::Ec(_, algorithm) => algorithm,
-            Pair::Ed(_) => &rcgen::PKCS_ED25519,
             Pair::Rsa(_) => &rcgen::PKCS_RSA_SHA256,
         }
     }
@@ -73,7 +69,6 @@ impl SigningKey for CaKey {
         let failed = |_| rcgen::Error::RingUnspecified;
         match &self.pair {
             Pair::Ec(pair, _) => Ok(pair.sign(&rng, message).map_err(failed)?.as_ref().to_vec()),
-            Pair::Ed(pair) => Ok(pair.sign(message).as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&signature::RSA_PKCS1_SHA256, &rng, message, &mut signature).map_err(failed)?;

@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
 use countersign_common::secret::SecretBytes;
 use countersign_common::spiffe_id::TrustDomain;
-use countersign_common::svid::x509::Certificate;
+use countersign_common::svid::x509::{Certificate, check_anchor};
 use rcgen::{Issuer, PublicKeyData};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
@@ -42,7 +43,7 @@ const CERTIFICATE_MODE: u32 = 0o644;
 pub struct UpstreamSource {
     /// PEM: the certificate whose key is in `key`, then those above it, the root last.
     pub certificate: PathBuf,
-    /// PEM: its private key, P-256, P-384, RSA or Ed25519, not encrypted.
+    /// PEM: its private key, P-256, P-384 or RSA, not encrypted.
     pub key: PathBuf,
 }
 
@@ -134,9 +135,13 @@ impl Upstream {
         let make = Make::Under { issuer: fingerprint(first), root: fingerprint(root) };
         let upstream = Self { issuer, make, validity, certificates };
         // An authority to try it out; it is checked as every other, and thrown away.
-        X509Key::generate(trust_domain, Some(&upstream), Validity { from: now, until: now })
-            .map(|_| upstream)
-            .map_err(|_| refused(unfit))
+        X509Key::generate(
+            trust_domain,
+            Some(&upstream),
+            Validity { from: now, until: now.after(Duration::from_secs(1)) },
+        )
+        .map(|_| upstream)
+        .map_err(|_| refused(unfit))
     }
 
     /// Whoever signs authorities.
@@ -201,7 +206,7 @@ fn key(path: &Path) -> Result<CaKey, UpstreamFault> {
         return Err(UpstreamFault::Content("it holds no private key in PEM"));
     };
     CaKey::read(&SecretBytes::new(block.contents)).ok_or(UpstreamFault::Content(
-        "its key cannot be used: P-256, P-384, RSA of 2048 bits or more, and Ed25519 can, not encrypted",
+        "its key cannot be used: P-256, P-384 and RSA of 2048 bits or more can, not encrypted",
     ))
 }
 
@@ -228,6 +233,9 @@ fn check(certificates: &[Certificate], trust_domain: &TrustDomain, now: Timestam
             return Err(refused(
                 "is not signed by the one after it, or, as the last, by itself; put the root last".to_owned(),
             ));
+        }
+        if number == certificates.len() {
+            check_anchor(certificate).map_err(|fault| refused(format!("cannot stand in a bundle: {fault}")))?;
         }
         common = Validity { from: common.from.max(from), until: common.until.min(until) };
     }

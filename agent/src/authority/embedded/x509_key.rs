@@ -102,11 +102,6 @@ impl X509Key {
         &self.certificates
     }
 
-    /// Its own certificate.
-    pub(super) fn certificate(&self) -> Option<&Certificate> {
-        self.certificates.first()
-    }
-
     /// The certificate that stands in the bundle for it.
     pub(super) fn anchor(&self) -> Option<&Certificate> {
         self.certificates.last()

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
-use countersign_common::svid::x509::Certificate;
+use countersign_common::svid::x509::{Certificate, Meant, check_issued};
 use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
 };
 
 use super::record::before;
 use super::signer::Signer;
-use super::x509_check;
 use super::x509_key::{X509Key, hex, serial, time};
 use crate::authority::{AuthorityError, SignedX509};
 use crate::policy::X509Grant;
@@ -30,7 +29,6 @@ impl Signer<X509Key> {
         now: Timestamp,
     ) -> Result<SignedX509, AuthorityError> {
         let failed = |_| AuthorityError::Crypto("sign an X509-SVID");
-        let own = self.key.certificate().ok_or(AuthorityError::NoActiveKey)?;
         let validity = self.key.validity();
         let not_before = before(now, BACKDATED).max(validity.from);
         // A certificate is still valid at its last moment, and a grant no more at its own.
@@ -51,16 +49,21 @@ impl Signer<X509Key> {
         params.serial_number = Some(serial.clone());
         params.not_before = time(not_before)?;
         params.not_after = time(not_after)?;
-        let public_key = SubjectPublicKeyInfo::from_der(public_key).map_err(failed)?;
-        let leaf = params.signed_by(&public_key, self.key.issuer()).map_err(failed)?;
+        let subject = SubjectPublicKeyInfo::from_der(public_key).map_err(failed)?;
+        let leaf = params.signed_by(&subject, self.key.issuer()).map_err(failed)?;
         let leaf = Certificate::from_der(leaf.der().to_vec());
-        x509_check::leaf(&leaf, own, grant.spiffe_id()).map_err(AuthorityError::X509Product)?;
-        Ok(SignedX509 {
-            chain: std::iter::once(leaf).chain(self.key.intermediates().iter().cloned()).collect(),
+        let chain: Vec<_> = std::iter::once(leaf).chain(self.key.intermediates().iter().cloned()).collect();
+        let serial = hex(serial.as_ref());
+        let meant = Meant {
+            spiffe_id: grant.spiffe_id(),
+            dns_names: grant.dns_names(),
+            public_key,
+            serial: &serial,
             not_before,
             not_after,
-            serial: hex(serial.as_ref()),
-            authority: self.key.id().to_owned(),
-        })
+            authority: self.key.anchor().ok_or(AuthorityError::NoActiveKey)?,
+        };
+        check_issued(&chain, &meant).map_err(AuthorityError::X509Product)?;
+        Ok(SignedX509 { chain, not_before, not_after, serial, authority: self.key.id().to_owned() })
     }
 }
