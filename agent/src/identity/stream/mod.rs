@@ -118,6 +118,8 @@ struct OpenStream<S: Subject> {
     registry: watch::Receiver<Arc<Snapshot>>,
     subject: S,
     told: Option<Told<S::Content>>,
+    /// Whether the last look was in vain: then the subject says when to look again.
+    is_postponed: bool,
     counted: Counted,
 }
 
@@ -166,6 +168,7 @@ impl<S: Subject> OpenStream<S> {
             registry: identity.registry.clone(),
             subject,
             told: None,
+            is_postponed: false,
             counted: identity.streams.join(),
         };
         (stream, ReceiverStream::new(receiver))
@@ -186,6 +189,7 @@ impl<S: Subject> OpenStream<S> {
                 let turn = self.wait_for_turn(by).await?;
                 // On the heap: there are thousands of streams, most of which wait.
                 let telling = Box::pin(turn.work(self.tell(Duration::ZERO))).await?;
+                self.is_postponed = matches!(telling, Telling::Postponed);
                 match telling {
                     Telling::Unread => self.client.has_place().await?,
                     Telling::Said | Telling::Nothing | Telling::Postponed => break,

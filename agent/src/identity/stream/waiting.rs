@@ -41,7 +41,7 @@ impl<S: Subject> OpenStream<S> {
         loop {
             let now = self.client.now();
             let expires = self.first_expiry();
-            if expires.is_some_and(|expires| expires <= now) {
+            if !self.is_postponed && expires.is_some_and(|expires| expires <= now) {
                 return Ok(now);
             }
             if self.subject.is_due(now) {

@@ -74,6 +74,21 @@ async fn a_change_that_could_not_be_signed_is_pushed_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_expires_while_nothing_can_be_signed_makes_no_flood_of_tries() {
+    let agent = FakeAgent::start(&(mine("a", "expires: 2027-09-02") + &mine("b", "")));
+    agent.set_clock(NOON + 12 * HOUR - 60);
+    let mut stream = agent.watch().await.unwrap();
+    assert_eq!(message(&mut stream).await.svids.len(), 2);
+    agent.authority.fails.store(true, Ordering::Relaxed);
+    agent.set_clock(NOON + 12 * HOUR);
+    silence(&mut stream).await;
+    assert_eq!(agent.audit().iter().filter(|record| record["outcome"] == "failed").count(), 1);
+    agent.authority.fails.store(false, Ordering::Relaxed);
+    agent.set_clock(NOON + 12 * HOUR + 5);
+    assert_eq!(fake::entries(&message(&mut stream).await), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_jump_of_the_clock_the_stream_goes_on_with_a_valid_svid() {
     let agent = FakeAgent::start(&mine("a", ""));
     let mut stream = agent.watch().await.unwrap();
