@@ -2,7 +2,7 @@
 //!
 //! [`Identity::fetch_jwt_svids`] is the story once: attest, match, authorize, issue, in
 //! that order, each step needing the value that the one before left. What came of it is
-//! recorded before anybody hears of it. [`stream`] tells the same story as often as something
+//! recorded before anybody hears of it. `stream` tells the same story as often as something
 //! changes, about bundles and X509-SVIDs.
 
 mod account;
