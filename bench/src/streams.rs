@@ -220,7 +220,8 @@ async fn replace(agent: &Agent, plan: &Plan) -> Result<Instant, BenchError> {
     let shown = agent.operator(&["authority", "show", "-o", "json"], "");
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout)?;
     let active = shown["x509_authorities"].as_array().into_iter().flatten().find(|key| key["state"] == "active");
-    let id = active.and_then(|key| key["subject_key_id"].as_str()).ok_or(BenchError::Nothing("the active authority"))?;
+    let id =
+        active.and_then(|key| key["subject_key_id"].as_str()).ok_or(BenchError::Nothing("the active authority"))?;
     let begin = Instant::now();
     let done = agent.operator(&["authority", "taint", id], "");
     let said = || String::from_utf8_lossy(&done.stderr).trim().to_owned();
