@@ -147,7 +147,9 @@ async fn a_key_is_prepared_then_activated_and_shown_in_every_format() {
     assert!(activated.contains("trust_domain: \"example.org\""), "{activated}");
     assert_eq!(states(), ["retiring", "active"]);
     let document = json(&agent.operator(&["bundle", "show", "--format", "spiffe"], ""));
-    assert_eq!(document["keys"].as_array().map(Vec::len), Some(2));
+    let uses: Vec<_> = document["keys"].as_array().expect("keys").iter().map(|key| key["use"].as_str()).collect();
+    let of = |kind| uses.iter().filter(|found| **found == Some(kind)).count();
+    assert_eq!((of("jwt-svid"), of("x509-svid"), uses.len()), (2, 2, 4), "{document}");
 }
 
 #[tokio::test]

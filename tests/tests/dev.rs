@@ -169,7 +169,8 @@ async fn both_documents_of_the_bundle_are_shown() {
     assert!(jwks["keys"][0].get("use").is_none());
     let spiffe = dev.run(&countersign(), &["bundle", "show", "--format", "spiffe"]);
     let spiffe: serde_json::Value = serde_json::from_slice(&spiffe.stdout).expect("JSON");
-    assert_eq!(spiffe["keys"][0]["use"], "jwt-svid");
+    let uses = spiffe["keys"].as_array().expect("keys").iter().map(|key| key["use"].as_str().expect("a use"));
+    assert_eq!(uses.collect::<std::collections::BTreeSet<_>>(), ["jwt-svid", "x509-svid"].into());
     assert!(spiffe["spiffe_sequence"].is_u64() && spiffe["spiffe_refresh_hint"].is_u64());
 }
 
