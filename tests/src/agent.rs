@@ -179,6 +179,20 @@ impl Agent {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")), signal).expect("our child lives");
     }
 
+    /// Stops all its threads (SIGSTOP), and waits until they are. The signal alone leaves the ones that
+    /// run to go on for a moment; `SIGCONT` lets them all go on.
+    pub async fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: std::fs::DirEntry| {
+            // A thread that has ended runs nothing any more.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_else(|_| ") T".to_owned());
+            stat.rsplit_once(')').is_some_and(|(_, fields)| fields.starts_with(" T"))
+        };
+        let all_stopped = || std::fs::read_dir(&tasks).expect("our child").flatten().all(is_stopped).then_some(());
+        until("the agent to stand still", all_stopped).await;
+    }
+
     /// Kills it at once, as a power cut would.
     pub fn kill(&mut self) {
         // It may have ended already.

@@ -230,7 +230,7 @@ async fn a_watched_token_file_is_renewed_withdrawn_when_it_expires_and_comes_bac
     assert_eq!(watch.path.metadata().expect("the file").permissions().mode() & 0o777, 0o600);
 
     // An agent that hangs holds its callers, and must not hold an expired token in the file.
-    agent.signal(Signal::SIGSTOP);
+    agent.pause().await;
     until("the expired token to be withdrawn", || (!watch.path.exists()).then_some(())).await;
     agent.restart().await;
     let third = until("a token of the new agent", || watch.token()).await;

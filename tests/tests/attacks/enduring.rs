@@ -249,7 +249,7 @@ async fn sleep_for_a_month(folder: &Path, without: &'static [&'static str]) -> (
     assert_eq!(workload.ask("fetch billing").await.code(), "Ok");
     let mut watching = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
     assert_eq!(watching.ask("watch").await.code(), "Ok");
-    agent.signal(Signal::SIGSTOP);
+    agent.pause().await;
     workload.say("fetch billing").await;
     clock.shift(30 * DAY);
     agent.signal(Signal::SIGCONT);

@@ -33,7 +33,7 @@ async fn p1_attack_before_accept(agent: &Agent) -> (Workload, Answer) {
     agent.apply(&entry("victim", &[path(&theirs)]));
     let mut attacker = Workload::start(&agent.workload_socket(), &spec(&own, VICTIM));
     let pid = attacker.pid();
-    agent.signal(Signal::SIGSTOP);
+    agent.pause().await;
     assert_eq!(attacker.ask("raw-send billing").await.code(), "Ok");
     assert_eq!(attacker.ask(&format!("hand-over {}", own.display())).await.code(), "Adopted");
     attacker.ended().await;

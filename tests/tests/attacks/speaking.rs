@@ -33,7 +33,7 @@ async fn p2_attack(agent: &Agent, under: &[&str], manners: &str) -> (u32, Answer
     let mut attacker = Workload::start(&agent.workload_socket(), &spec);
     assert_eq!(attacker.ask("raw-open").await.code(), "Ok");
     let pid = until("the process that runs the attacker's program", || running(attacker.pid(), &own)).await;
-    agent.signal(Signal::SIGSTOP);
+    agent.pause().await;
     assert_eq!(attacker.ask("raw-send billing").await.code(), "Ok");
     let exec = format!("exec-leaving {manners} {} {} 600", own.display(), theirs.display());
     assert_eq!(attacker.ask(&exec).await.code(), "Adopted");
