@@ -14,7 +14,7 @@ use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkl
 use countersign_tests::{Agent, AgentSettings};
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -28,6 +28,8 @@ use crate::rounds::{Plan, load, say};
 
 /// Streams on one connection.
 const STREAMS_OF_CONNECTION: u32 = 50;
+/// Streams that wait for their first message at a time.
+const OPENED_AT_ONCE: usize = 500;
 /// The caller whose requests are looked at, 200 a second on a connection of its own.
 const OTHER: Scenario = Scenario { clients: 1, connection: Connection::Warm, every_us: Some(5000) };
 
@@ -72,11 +74,14 @@ impl Hold {
         let heard =
             Arc::new(Heard { counts: (0..count).map(|_| AtomicU64::new(0)).collect(), news: watch::Sender::new(0) });
         let mut channel = self.connect().await?;
+        let opening = Arc::new(Semaphore::new(OPENED_AT_ONCE));
         for stream in 0..count {
             if stream > 0 && stream % STREAMS_OF_CONNECTION as usize == 0 {
                 channel = self.connect().await?;
             }
-            tokio::spawn(follow(channel.clone(), stream, Arc::clone(&heard)));
+            // It is closed by nobody.
+            let opens = Arc::clone(&opening).acquire_owned().await.ok();
+            tokio::spawn(follow(channel.clone(), stream, Arc::clone(&heard), opens));
         }
         heard.all_past(&vec![0; count]).await?;
         print("open")?;
@@ -111,23 +116,32 @@ impl Heard {
 }
 
 /// One stream, until it ends, which it must not.
-async fn follow(channel: Channel, number: usize, heard: Arc<Heard>) {
-    let mut client = SpiffeWorkloadApiClient::new(channel);
+async fn follow(channel: Channel, number: usize, heard: Arc<Heard>, opens: Option<OwnedSemaphorePermit>) {
+    let ended = hear(SpiffeWorkloadApiClient::new(channel), number, &heard, opens).await;
+    eprintln!("stream {number} ended: {}", ended.err().map_or("by the agent".to_owned(), |status| status.to_string()));
+    heard.news.send_replace(u64::MAX);
+}
+
+async fn hear(
+    mut client: SpiffeWorkloadApiClient<Channel>,
+    number: usize,
+    heard: &Heard,
+    opens: Option<OwnedSemaphorePermit>,
+) -> Result<(), tonic::Status> {
     let mut request = tonic::Request::new(X509svidRequest {});
     request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-    let mut last = Vec::new();
-    if let Ok(stream) = client.fetch_x509svid(request).await {
-        let mut stream = stream.into_inner();
-        while let Ok(Some(message)) = stream.message().await {
-            let leaf = message.svids.into_iter().next().map(|svid| svid.x509_svid).unwrap_or_default();
-            if leaf != last {
-                heard.counts[number].fetch_add(1, Ordering::Relaxed);
-                heard.news.send_modify(|news| *news += 1);
-            }
-            last = leaf;
+    let mut stream = client.fetch_x509svid(request).await?.into_inner();
+    let (mut last, mut opens) = (Vec::new(), opens);
+    while let Some(message) = stream.message().await? {
+        drop(opens.take());
+        let leaf = message.svids.into_iter().next().map(|svid| svid.x509_svid).unwrap_or_default();
+        if leaf != last {
+            heard.counts[number].fetch_add(1, Ordering::Relaxed);
+            heard.news.send_modify(|news| *news += 1);
         }
+        last = leaf;
     }
-    heard.news.send_replace(u64::MAX);
+    Ok(())
 }
 
 fn print(word: &str) -> Result<(), BenchError> {
