@@ -118,7 +118,8 @@ impl Heard {
 /// One stream, until it ends, which it must not.
 async fn follow(channel: Channel, number: usize, heard: Arc<Heard>, opens: Option<OwnedSemaphorePermit>) {
     let ended = hear(SpiffeWorkloadApiClient::new(channel), number, &heard, opens).await;
-    eprintln!("stream {number} ended: {}", ended.err().map_or("by the agent".to_owned(), |status| status.to_string()));
+    let why = ended.err().map_or_else(|| "by the agent".to_owned(), |status| status.to_string());
+    say(&format!("stream {number} ended: {why}"));
     heard.news.send_replace(u64::MAX);
 }
 

@@ -8,7 +8,6 @@ use std::process::{Child, Command, Output, Stdio};
 use countersign_tests::{
     Agent, AgentSettings, Workload, WorkloadSpec, allow_own_programs, countersign, root_or_skip, until,
 };
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const ORDERS: &str = "id: orders\nspiffe_id: spiffe://example.org/orders\nselectors: [\"unix:uid:4001\"]\n\
