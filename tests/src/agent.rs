@@ -23,6 +23,8 @@ pub struct AgentSettings {
     pub admission: &'static str,
     /// More lines for the `[authority]` table.
     pub authority: &'static str,
+    /// `authority.pkcs11`, as an inline table.
+    pub pkcs11: Option<String>,
     /// More lines for the `[jwt]` table.
     pub jwt: &'static str,
     /// More lines for the `[x509]` table.
@@ -52,6 +54,7 @@ impl Default for AgentSettings {
             workload_api: "",
             admission: "",
             authority: "",
+            pkcs11: None,
             jwt: "",
             x509: "",
             attest: "",
@@ -161,8 +164,11 @@ impl Agent {
     /// said, and that it failed.
     pub fn refuses_to_start(&mut self) -> String {
         self.kill();
-        let mut agent = Command::new(countersign());
-        let ended = agent.args(["agent", "--config"]).arg(self.folder.path().join("agent.toml")).output();
+        let mut words = self.settings.under.clone();
+        words.push(countersign().display().to_string());
+        let mut agent = Command::new(&words[0]);
+        agent.args(&words[1..]).args(["agent", "--config"]);
+        let ended = agent.arg(self.folder.path().join("agent.toml")).output();
         let ended = ended.expect("the agent starts");
         assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
         String::from_utf8(ended.stderr).expect("UTF-8")
@@ -226,6 +232,7 @@ fn configuration(folder: &Path, settings: &AgentSettings) -> String {
     let folder = folder.display();
     let docker = settings.docker_socket.as_deref().map(|path| format!("docker.socket = \"{}\"", path.display()));
     let docker = docker.unwrap_or_default();
+    let pkcs11 = settings.pkcs11.as_deref().map(|table| format!("pkcs11 = {table}")).unwrap_or_default();
     let AgentSettings { hold, workload_api, admission, authority, jwt, x509, attest, log, .. } = settings;
     format!(
         r#"
@@ -246,6 +253,7 @@ socket = "{folder}/admin/admin.sock"
 [authority]
 sealing_key = {{ file = "{folder}/sealing.key" }}
 {authority}
+{pkcs11}
 
 [jwt]
 {jwt}

@@ -7,6 +7,7 @@ mod clock;
 mod disk;
 mod privilege;
 mod raw;
+mod softhsm;
 mod wait;
 mod workload;
 
@@ -20,5 +21,6 @@ pub use raw::{
     DATA, Ended, HEADERS, Manners, PING, RST_STREAM, RawConnection, SETTINGS, frame, grpc_message, preface,
     request_headers,
 };
+pub use softhsm::{PIN as SOFTHSM_PIN, SoftHsm};
 pub use wait::{LIMIT, until};
 pub use workload::{Answer, Workload, WorkloadSpec};

@@ -133,6 +133,7 @@ fn authority_to_wire(key: &KeyView) -> X509Authority {
     X509Authority {
         subject_key_id: key.id.clone(),
         algorithm: key.algorithm.to_owned(),
+        held_in: key.home.name().to_owned(),
         state: key.state.name().to_owned(),
         created: key.created.seconds(),
         activates: key.activates.seconds(),
@@ -145,6 +146,7 @@ fn key_to_wire(key: &KeyView) -> JwtKey {
     JwtKey {
         kid: key.id.clone(),
         algorithm: key.algorithm.to_owned(),
+        held_in: key.home.name().to_owned(),
         state: key.state.name().to_owned(),
         created: key.created.seconds(),
         activates: key.activates.seconds(),

@@ -11,7 +11,7 @@ use crate::admin_api::Access;
 use crate::admission::{self, HashLimits};
 use crate::attest;
 use crate::audit::Audit;
-use crate::authority::embedded::{self, SealingKey, SealingKeySource, Upstream, UpstreamSource};
+use crate::authority::embedded::{self, Pkcs11Source, Pkcs11Token, SealingKey, SecretSource, Upstream, UpstreamSource};
 use crate::config::{self, Config};
 use crate::policy;
 use crate::store::Store;
@@ -32,21 +32,34 @@ pub async fn run_agent(config: Config) -> Result<(), AppError> {
     })
 }
 
-/// Where the configuration says that the sealing key is.
-pub(super) fn sealing_key_source(configured: &config::SealingKey) -> SealingKeySource {
+/// The sealing key of the configuration.
+pub(super) fn sealing_key(config: &Config) -> Result<SealingKey, AppError> {
+    Ok(SealingKey::load(&secret_source(&config.authority.sealing_key))?)
+}
+
+/// The token of the configuration, if there is one, with its user logged in.
+pub(super) fn token(config: &Config) -> Result<Option<Arc<Pkcs11Token>>, AppError> {
+    let Some(found) = &config.authority.pkcs11 else { return Ok(None) };
+    let (module, token) = (found.module.clone(), found.token.clone());
+    let source = Pkcs11Source { module, token, pin: secret_source(&found.pin) };
+    Ok(Some(Arc::new(Pkcs11Token::open(&source)?)))
+}
+
+fn secret_source(configured: &config::SecretSource) -> SecretSource {
     match configured {
-        config::SealingKey::File(path) => SealingKeySource::File(path.clone()),
-        config::SealingKey::Credential(name) => SealingKeySource::Credential(name.clone()),
+        config::SecretSource::File(path) => SecretSource::File(path.clone()),
+        config::SecretSource::Credential(name) => SecretSource::Credential(name.clone()),
     }
 }
 
 fn settings(config: Config) -> Result<Settings, AppError> {
+    let (sealing_key, token) = (sealing_key(&config)?, token(&config)?);
     let upstream = config.authority.upstream.map(|found| {
         let source = UpstreamSource { certificate: found.certificate, key: found.key };
         Upstream::load(&source, &config.trust_domain, SystemClock.now())
     });
     Ok(Settings {
-        sealing_key: Some(SealingKey::load(&sealing_key_source(&config.authority.sealing_key))?),
+        sealing_key: Some(sealing_key),
         store: Store::open(&config.data_dir.join(STORE_FILE), &config.trust_domain)?,
         authority: embedded::Options {
             trust_domain: config.trust_domain,
@@ -56,6 +69,7 @@ fn settings(config: Config) -> Result<Settings, AppError> {
             x509_key_life: config.authority.x509_key_life,
             max_x509_ttl: config.x509.max_ttl,
             upstream: upstream.transpose()?.map(Arc::new),
+            token,
             refresh_hint: config.authority.refresh_hint,
             issuer: config.jwt.issuer,
         },

@@ -118,6 +118,7 @@ fn settings(trust_domain: &TrustDomain, store: Store, ready: &DevReady) -> Setti
             x509_key_life: Duration::from_secs(7 * 24 * 3600),
             max_x509_ttl: Duration::from_secs(24 * 3600),
             upstream: None,
+            token: None,
             refresh_hint: Duration::from_secs(300),
             issuer: None,
         },

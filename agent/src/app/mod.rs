@@ -36,6 +36,9 @@ pub enum AppError {
     /// The sealing key.
     #[error(transparent)]
     SealingKey(#[from] crate::authority::embedded::SealingKeyError),
+    /// The token that holds the signing keys.
+    #[error(transparent)]
+    Pkcs11(#[from] crate::authority::embedded::Pkcs11Error),
     /// The root above our X.509 authorities.
     #[error(transparent)]
     Upstream(#[from] crate::authority::embedded::UpstreamError),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use countersign_common::clock::Clock;
 
-use super::agent::{STORE_FILE, sealing_key_source};
+use super::agent::{STORE_FILE, sealing_key, token};
 use super::{AppError, SystemClock};
-use crate::authority::embedded::{self, SealingKey};
+use crate::authority::embedded;
 use crate::config::Config;
 use crate::store::Restoring;
 
@@ -30,11 +30,12 @@ pub struct Restored {
 /// was changed then.
 pub fn restore(config: &Config, backup: &Path, replace: bool) -> Result<Restored, AppError> {
     super::forbid_core_dumps()?;
-    let sealing_key = SealingKey::load(&sealing_key_source(&config.authority.sealing_key))?;
+    let (sealing_key, token) = (sealing_key(config)?, token(config)?);
     let database = config.data_dir.join(STORE_FILE);
     let restoring = Restoring::read(backup, &database, &config.trust_domain)?;
     if let Some(sealed) = restoring.authority_state()? {
-        let state = embedded::restored_state(&sealed, &sealing_key, &config.trust_domain, SystemClock.now());
+        let now = SystemClock.now();
+        let state = embedded::restored_state(&sealed, &sealing_key, &config.trust_domain, token.as_ref(), now);
         let state = state.map_err(|source| AppError::Database { path: backup.to_owned(), source })?;
         restoring.save_authority_state(&state)?;
     }

@@ -34,6 +34,9 @@ pub enum AuthorityError {
     /// The token that was signed breaks a rule, and was thrown away. A fault of this agent.
     #[error("a token of our own breaks a rule and was thrown away")]
     Product(#[source] JwtSvidError),
+    /// The token that the key is in, or is to be made in, failed.
+    #[error(transparent)]
+    Pkcs11(embedded::Pkcs11Error),
     /// The authority's task has ended: the agent is stopping.
     #[error("the authority has stopped")]
     Stopped,

@@ -48,6 +48,13 @@ pub(super) fn ttl(reader: &Reader<'_>, default: Duration, most: Duration) {
     }
 }
 
+/// A token's label: as the token has it, at most 32 bytes, without the blanks that pad it (PKCS #11
+/// Base Specification, version 2.40, section 3.2).
+pub(super) fn token_label(text: &str) -> Result<String, String> {
+    let fine = (1..=32).contains(&text.len()) && text.trim() == text && !text.chars().any(char::is_control);
+    if fine { Ok(text.to_owned()) } else { Err(format!("{} is not a token's label: 1 to 32 bytes", quoted(text))) }
+}
+
 /// An issuer identifier: an `https` URL with neither query nor fragment (OpenID Connect
 /// Discovery 1.0, section 2; verifiers append to it and compare it byte for byte).
 pub(super) fn issuer(text: &str) -> Result<String, String> {

@@ -100,8 +100,10 @@ pub struct Authority {
     pub x509_key_life: Duration,
     /// The root above the X.509 authorities. Default none, and then each signs its own certificate.
     pub upstream: Option<Upstream>,
-    /// What the signing keys are sealed under at rest.
-    pub sealing_key: SealingKey,
+    /// What the authority's state is sealed under at rest.
+    pub sealing_key: SecretSource,
+    /// The token that holds the signing keys. Default none, and then they are in the sealed state.
+    pub pkcs11: Option<Pkcs11>,
     /// How often others are told to fetch the bundle again (`spiffe_refresh_hint`,
     /// `SPIFFE_Trust_Domain_and_Bundle.md`, section 4.1.2). Whole seconds. Default 5 min, 1 s to 24 h.
     pub refresh_hint: Duration,
@@ -116,13 +118,23 @@ pub struct Upstream {
     pub key: PathBuf,
 }
 
-/// Where the key is that seals the signing keys at rest.
+/// A PKCS#11 token.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SealingKey {
+pub struct Pkcs11 {
+    /// The module, a shared library.
+    pub module: PathBuf,
+    /// The token's label: 1 to 32 characters.
+    pub token: String,
+    /// Where the PIN of its user is.
+    pub pin: SecretSource,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretSource {
     /// A file.
     File(PathBuf),
     /// A systemd credential of this name (systemd.exec(5), `LoadCredentialEncrypted=`).
-    /// Default `countersign-sealing-key`.
     Credential(String),
 }
 

@@ -10,7 +10,7 @@ use countersign_common::svid::jwt::Algorithm;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, SealingKey, Upstream,
+    AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, Pkcs11, SecretSource, Upstream,
     WorkloadApi, X509, check,
 };
 
@@ -113,9 +113,10 @@ fn authority(mut reader: Reader<'_>, max_jwt_ttl: Duration, max_x509_ttl: Durati
     let key_life = reader.duration("key_life", MINUTE..=90 * 24 * HOUR).unwrap_or(24 * HOUR);
     let x509_key_life = reader.duration("x509_key_life", MINUTE..=365 * 24 * HOUR).unwrap_or(7 * 24 * HOUR);
     let upstream = reader.mapping("upstream").and_then(upstream);
-    let sealing_key = sealing_key(reader.mapping_or_empty("sealing_key"));
+    let sealing_key = secret_source(reader.mapping_or_empty("sealing_key"), "countersign-sealing-key");
+    let pkcs11 = reader.mapping("pkcs11").and_then(pkcs11);
     let refresh_hint = whole_seconds(&mut reader, "refresh_hint", SECOND..=24 * HOUR).unwrap_or(5 * MINUTE);
-    let read = Authority { algorithm, key_life, x509_key_life, upstream, sealing_key, refresh_hint };
+    let read = Authority { algorithm, key_life, x509_key_life, upstream, sealing_key, pkcs11, refresh_hint };
     check::key_life(&reader, "key_life", read.key_life, [("jwt.max_ttl", max_jwt_ttl), ("refresh_hint", refresh_hint)]);
     let depends = [("x509.max_ttl", max_x509_ttl), ("refresh_hint", refresh_hint)];
     check::key_life(&reader, "x509_key_life", read.x509_key_life, depends);
@@ -132,18 +133,27 @@ fn upstream(mut reader: Reader<'_>) -> Option<Upstream> {
     Some(Upstream { certificate: certificate?, key: key? })
 }
 
-fn sealing_key(mut reader: Reader<'_>) -> SealingKey {
+fn pkcs11(mut reader: Reader<'_>) -> Option<Pkcs11> {
+    reader.require("module");
+    reader.require("token");
+    let module = reader.parsed("module", absolute);
+    let token = reader.parsed("token", check::token_label);
+    let pin = secret_source(reader.mapping_or_empty("pin"), "countersign-pkcs11-pin");
+    reader.finish();
+    Some(Pkcs11 { module: module?, token: token?, pin })
+}
+
+/// A file or a credential; the credential `named` if neither is said.
+fn secret_source(mut reader: Reader<'_>, named: &str) -> SecretSource {
     let file = reader.parsed("file", absolute);
     let credential = reader.parsed("credential", credential_name);
     if file.is_some() && credential.is_some() {
-        reader.report("file", "stands beside credential: the key is in one place, remove one of the two");
+        reader.report("file", "stands beside credential: it is in one place, remove one of the two");
     }
     reader.finish();
     match (file, credential) {
-        (Some(file), _) => SealingKey::File(file),
-        (None, credential) => {
-            SealingKey::Credential(credential.unwrap_or_else(|| "countersign-sealing-key".to_owned()))
-        }
+        (Some(file), _) => SecretSource::File(file),
+        (None, credential) => SecretSource::Credential(credential.unwrap_or_else(|| named.to_owned())),
     }
 }
 

@@ -88,7 +88,7 @@ fn every_value_can_be_set() {
         workload_api = { socket = "/w/s", hold = "0s", max_connections = 7 }
         admission = { max_requests = 8, max_streams = 9, hash_bytes = 0x20_0000, hash_bytes_per_second = 4096 }
         admin_api = { socket = "/a/s", uids = [1, 2], gids = [3] }
-        authority = { algorithm = "RS256", key_life = "48h", x509_key_life = "2880h", upstream = { certificate = "/u", key = "/v" }, sealing_key.file = "/k", refresh_hint = "1m" }
+        authority = { algorithm = "RS256", key_life = "48h", x509_key_life = "2880h", upstream = { certificate = "/u", key = "/v" }, sealing_key.file = "/k", pkcs11 = { module = "/m.so", token = "t", pin.file = "/p" }, refresh_hint = "1m" }
         jwt = { issuer = "https://id.example.org", default_ttl = "1m", max_ttl = "2m" }
         x509 = { default_ttl = "30m", max_ttl = "720h" }
         attest = { max_executable_bytes = 0x10_0000, parallel_hashes = 3, docker.socket = "/run/d" }
@@ -108,7 +108,12 @@ fn every_value_can_be_set() {
             key_life: seconds(48 * 3600),
             x509_key_life: seconds(2880 * 3600),
             upstream: Some(Upstream { certificate: "/u".into(), key: "/v".into() }),
-            sealing_key: SealingKey::File("/k".into()),
+            sealing_key: SecretSource::File("/k".into()),
+            pkcs11: Some(Pkcs11 {
+                module: "/m.so".into(),
+                token: "t".to_owned(),
+                pin: SecretSource::File("/p".into()),
+            }),
             refresh_hint: seconds(60),
         },
         jwt: Jwt { issuer: Some("https://id.example.org".to_owned()), default_ttl: seconds(60), max_ttl: seconds(120) },

@@ -80,6 +80,7 @@ fn options(trust_domain: TrustDomain) -> Options {
         x509_key_life: 24 * hour,
         max_x509_ttl: hour,
         upstream: None,
+        token: None,
         refresh_hint: hour,
         issuer: None,
     }

@@ -74,6 +74,8 @@ pub mod field {
     pub const JTI: &str = "jti";
     /// How many signing keys are published.
     pub const KEYS: &str = "keys";
+    /// `CKA_ID` of a key in a PKCS#11 token.
+    pub const CKA_ID: &str = "cka_id";
     /// Id of a signing key.
     pub const KID: &str = "kid";
     /// A bound that was met.

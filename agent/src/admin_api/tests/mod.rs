@@ -76,6 +76,7 @@ impl Agent {
             x509_key_life: 24 * HOUR,
             max_x509_ttl: HOUR,
             upstream: None,
+            token: None,
             refresh_hint: Duration::from_secs(300),
             issuer: None,
         };

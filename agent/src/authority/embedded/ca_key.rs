@@ -2,9 +2,12 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair};
+use countersign_common::bundle::PublicKey;
 use countersign_common::secret::SecretBytes;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
 
+use super::pkcs11::{Pkcs11Key, to_asn1};
+use super::private_key::PrivateKey;
 use crate::authority::AuthorityError;
 
 /// A key pair as rcgen takes it. Has no `Debug`: it holds the private key.
@@ -16,6 +19,8 @@ pub(super) struct CaKey {
 enum Pair {
     Ec(EcdsaKeyPair, &'static SignatureAlgorithm),
     Rsa(RsaKeyPair),
+    /// P-256.
+    InToken(Pkcs11Key),
 }
 
 impl CaKey {
@@ -45,8 +50,31 @@ impl CaKey {
         let public = match &pair {
             Pair::Ec(pair, _) => pair.public_key().as_ref().to_vec(),
             Pair::Rsa(pair) => pair.public_key().as_ref().to_vec(),
+            Pair::InToken(_) => return None,
         };
         Some(Self { pair, public })
+    }
+
+    /// Takes a key that was saved.
+    pub(super) fn of(key: PrivateKey) -> Option<Self> {
+        match key {
+            PrivateKey::Here(pkcs8) => Self::read(&pkcs8),
+            PrivateKey::There(key) => Self::in_token(key),
+        }
+    }
+
+    /// A P-256 key of a token; `None` if it is another one.
+    pub(super) fn in_token(key: Pkcs11Key) -> Option<Self> {
+        let PublicKey::Ec { point: public, .. } = key.public() else { return None };
+        Some(Self { pair: Pair::InToken(key), public })
+    }
+
+    /// The private key, if a token has it.
+    pub(super) fn token_key(&self) -> Option<&Pkcs11Key> {
+        match &self.pair {
+            Pair::InToken(key) => Some(key),
+            Pair::Ec(..) | Pair::Rsa(_) => None,
+        }
     }
 }
 
@@ -59,6 +87,7 @@ impl PublicKeyData for CaKey {
         match &self.pair {
             Pair::Ec(_, algorithm) => algorithm,
             Pair::Rsa(_) => &rcgen::PKCS_RSA_SHA256,
+            Pair::InToken(_) => &rcgen::PKCS_ECDSA_P256_SHA256,
         }
     }
 }
@@ -73,6 +102,14 @@ impl SigningKey for CaKey {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&signature::RSA_PKCS1_SHA256, &rng, message, &mut signature).map_err(failed)?;
                 Ok(signature)
+            }
+            Pair::InToken(key) => {
+                let signed = key.sign(message).map_err(|error| {
+                    // rcgen's error has no room for it.
+                    tracing::warn!(%error, "an X.509 authority could not sign");
+                    rcgen::Error::RemoteKeyError
+                });
+                to_asn1(&signed?).ok_or(rcgen::Error::RemoteKeyError)
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A private key that signs JWT-SVIDs.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
@@ -11,6 +13,8 @@ use countersign_common::bundle::{Curve, JwtAuthority, PublicKey};
 use countersign_common::secret::SecretBytes;
 use countersign_common::svid::jwt::Algorithm;
 
+use super::pkcs11::{Pkcs11Key, Pkcs11Token};
+use super::private_key::PrivateKey;
 use crate::authority::AuthorityError;
 
 /// A key pair with its name. Has no `Debug`: it holds the private key.
@@ -18,20 +22,25 @@ pub(super) struct JwtKey {
     kid: String,
     public: PublicKey,
     pair: Pair,
-    pkcs8: SecretBytes,
+    at_rest: SecretBytes,
 }
 
 enum Pair {
     Es256(EcdsaKeyPair),
     Rs256(RsaKeyPair),
+    InToken(Pkcs11Key),
 }
 
 impl JwtKey {
-    /// Makes a key. RS256 takes a tenth of a second or more: not for an async thread.
+    /// Makes a key, in the token if there is one. RS256 takes a tenth of a second or more: not for an
+    /// async thread.
     ///
     /// # Errors
-    /// The crypto library failed, or has no way here to sign with `algorithm`.
-    pub(super) fn generate(algorithm: Algorithm) -> Result<Self, AuthorityError> {
+    /// The crypto library or the token failed, or has no way here to sign with `algorithm`.
+    pub(super) fn generate(algorithm: Algorithm, token: Option<&Arc<Pkcs11Token>>) -> Result<Self, AuthorityError> {
+        if let (Some(token), Algorithm::Es256 | Algorithm::Rs256) = (token, algorithm) {
+            return token.new_key(algorithm).map(Self::in_token).map_err(AuthorityError::Pkcs11);
+        }
         let failed = |_| AuthorityError::Crypto("make a key");
         let pkcs8 = match algorithm {
             Algorithm::Es256 => {
@@ -49,11 +58,24 @@ impl JwtKey {
         Self::from_pkcs8(algorithm, pkcs8)
     }
 
-    /// Reads a key that was saved.
+    /// Takes a key that was saved.
     ///
     /// # Errors
-    /// The bytes are not a key for `algorithm`.
-    pub(super) fn from_pkcs8(algorithm: Algorithm, pkcs8: SecretBytes) -> Result<Self, AuthorityError> {
+    /// It is not a key for `algorithm`.
+    pub(super) fn read(algorithm: Algorithm, key: PrivateKey) -> Result<Self, AuthorityError> {
+        match key {
+            PrivateKey::Here(pkcs8) => Self::from_pkcs8(algorithm, pkcs8),
+            PrivateKey::There(key) if key.algorithm() == algorithm => Ok(Self::in_token(key)),
+            PrivateKey::There(_) => Err(AuthorityError::Crypto("read a saved key")),
+        }
+    }
+
+    fn in_token(key: Pkcs11Key) -> Self {
+        let (public, at_rest) = (key.public(), SecretBytes::new(key.reference()));
+        Self { kid: thumbprint(&public), public, pair: Pair::InToken(key), at_rest }
+    }
+
+    fn from_pkcs8(algorithm: Algorithm, pkcs8: SecretBytes) -> Result<Self, AuthorityError> {
         let unreadable = |_| AuthorityError::Crypto("read a saved key");
         let (pair, public) = match algorithm {
             Algorithm::Es256 => {
@@ -70,7 +92,7 @@ impl JwtKey {
             }
             _ => return Err(AuthorityError::Options("JWT-SVIDs are signed with ES256 or RS256")),
         };
-        Ok(Self { kid: thumbprint(&public), public, pair, pkcs8 })
+        Ok(Self { kid: thumbprint(&public), public, pair, at_rest: pkcs8 })
     }
 
     /// Its name: the SHA-256 thumbprint of the public key (RFC 7638), so that no two keys share one.
@@ -80,15 +102,24 @@ impl JwtKey {
 
     /// What it signs with.
     pub(super) fn algorithm(&self) -> Algorithm {
-        match self.pair {
+        match &self.pair {
             Pair::Es256(_) => Algorithm::Es256,
             Pair::Rs256(_) => Algorithm::Rs256,
+            Pair::InToken(key) => key.algorithm(),
         }
     }
 
-    /// The private key, to be sealed and saved.
-    pub(super) fn pkcs8(&self) -> &SecretBytes {
-        &self.pkcs8
+    /// What stands for the private key at rest, to be sealed and saved: itself, or its name in the token.
+    pub(super) fn at_rest(&self) -> &SecretBytes {
+        &self.at_rest
+    }
+
+    /// The private key, if a token has it.
+    pub(super) fn token_key(&self) -> Option<&Pkcs11Key> {
+        match &self.pair {
+            Pair::InToken(key) => Some(key),
+            Pair::Es256(_) | Pair::Rs256(_) => None,
+        }
     }
 
     /// Its public half, for the bundle.
@@ -96,10 +127,10 @@ impl JwtKey {
         JwtAuthority { kid: self.kid.clone(), algorithm: Some(self.algorithm()), key: self.public.clone() }
     }
 
-    /// Signs. ES256 takes some 16 microseconds, RS256 some 260.
+    /// Signs. ES256 takes some 16 microseconds, RS256 some 260; a token blocks for as long as it takes.
     ///
     /// # Errors
-    /// The crypto library failed.
+    /// The crypto library or the token failed.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, AuthorityError> {
         let rng = SystemRandom::new();
         let failed = |_| AuthorityError::Crypto("sign");
@@ -110,6 +141,7 @@ impl JwtKey {
                 pair.sign(&signature::RSA_PKCS1_SHA256, &rng, message, &mut signature).map_err(failed)?;
                 Ok(signature)
             }
+            Pair::InToken(key) => key.sign(message).map_err(AuthorityError::Pkcs11),
         }
     }
 }
@@ -143,19 +175,19 @@ mod tests {
     #[test]
     fn a_saved_key_is_the_same_key() {
         for algorithm in [Algorithm::Es256, Algorithm::Rs256] {
-            let key = JwtKey::generate(algorithm).unwrap();
-            let again = JwtKey::from_pkcs8(algorithm, key.pkcs8().clone()).unwrap();
+            let key = JwtKey::generate(algorithm, None).unwrap();
+            let again = JwtKey::from_pkcs8(algorithm, key.at_rest().clone()).unwrap();
             assert_eq!((again.kid(), again.algorithm(), again.authority()), (key.kid(), algorithm, key.authority()));
         }
     }
 
     #[test]
     fn a_key_of_another_kind_is_not_taken() {
-        let rsa = JwtKey::generate(Algorithm::Rs256).unwrap().pkcs8().clone();
+        let rsa = JwtKey::generate(Algorithm::Rs256, None).unwrap().at_rest().clone();
         assert!(JwtKey::from_pkcs8(Algorithm::Es256, rsa).is_err());
-        let ec = JwtKey::generate(Algorithm::Es256).unwrap().pkcs8().clone();
+        let ec = JwtKey::generate(Algorithm::Es256, None).unwrap().at_rest().clone();
         assert!(JwtKey::from_pkcs8(Algorithm::Rs256, ec).is_err());
         assert!(JwtKey::from_pkcs8(Algorithm::Es256, SecretBytes::new(vec![1, 2, 3])).is_err());
-        assert!(JwtKey::generate(Algorithm::Es384).is_err());
+        assert!(JwtKey::generate(Algorithm::Es384, None).is_err());
     }
 }

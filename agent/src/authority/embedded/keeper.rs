@@ -2,6 +2,7 @@
 //! clock, and operators. A change is saved first and published second, so that no key
 //! signs that a restart would not know.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use super::form;
 use super::jwt_key::JwtKey;
 use super::key_ring::{KeyRing, NewKey};
 use super::life::{self, Step};
+use super::pkcs11::{KeyId, Pkcs11Key, Pkcs11Token};
 use super::record::Make;
 use super::rings::{BothTerms, Kind};
-use super::sealed;
+use super::sealed::{self, StateError};
 use super::sealing_key::SealingKey;
 use super::signer::Signer;
 use super::upstream::Upstream;
@@ -103,6 +105,8 @@ pub(super) struct Keeper {
     pub(super) trust_domain: TrustDomain,
     pub(super) terms: BothTerms,
     pub(super) upstream: Option<Arc<Upstream>>,
+    /// Where new keys are made and kept, if not in the state.
+    pub(super) token: Option<Arc<Pkcs11Token>>,
     pub(super) at_rest: AtRest,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: KeyRing,
@@ -114,11 +118,17 @@ pub(super) struct Keeper {
 
 impl AtRest {
     /// The saved ring; `None` in a new store and where nothing is kept.
-    pub(super) async fn load(&self, trust_domain: &TrustDomain) -> Result<Option<KeyRing>, AuthorityError> {
+    pub(super) async fn load(
+        &self,
+        trust_domain: &TrustDomain,
+        token: Option<Arc<Pkcs11Token>>,
+    ) -> Result<Option<KeyRing>, AuthorityError> {
         let Some(record) = self.record.load().await.map_err(AuthorityError::Load)? else { return Ok(None) };
-        let key = self.sealing_key.as_ref().ok_or(AuthorityError::State(sealed::StateError::NoSealingKey))?;
-        let read = sealed::open(key, trust_domain, &record).and_then(|(form, text)| form::read(form, &text));
-        read.map(Some).map_err(AuthorityError::State)
+        let key = self.sealing_key.as_ref().ok_or(AuthorityError::State(StateError::NoSealingKey))?;
+        let (form, text) = sealed::open(key, trust_domain, &record).map_err(AuthorityError::State)?;
+        // A token blocks.
+        let read = tokio::task::spawn_blocking(move || form::read(form, &text, token.as_ref())).await;
+        read.map_err(|_| AuthorityError::Stopped)?.map(Some).map_err(AuthorityError::State)
     }
 
     async fn save(&self, trust_domain: &TrustDomain, keys: &KeyRing) -> Result<(), AuthorityError> {
@@ -144,6 +154,7 @@ impl Keeper {
                     None => return,
                 },
             };
+            let before = self.keys.in_token();
             let (outcome, reply) = match request {
                 None => (self.advance().await, None),
                 Some(Request::Advance(reply)) => (self.advance().await, Some(reply)),
@@ -152,6 +163,7 @@ impl Keeper {
                 Some(Request::Taint(id, reply)) => (self.taint_by_hand(&id).await, Some(reply)),
                 Some(Request::Revoke(id, reply)) => (self.revoke_by_hand(&id).await, Some(reply)),
             };
+            self.tidy_token(before).await;
             if let Some(reply) = reply {
                 // Whoever asked may have gone; the change stands all the same.
                 let _ = reply.send(outcome.map(|()| (**self.published.view.borrow()).clone()));
@@ -223,14 +235,39 @@ impl Keeper {
     /// Makes the next key of a kind on a thread that may block.
     async fn make(&self, keys: &KeyRing, kind: Kind, now: Timestamp) -> Result<NewKey, AuthorityError> {
         let terms = self.terms.of(kind);
-        let (domain, upstream) = (self.trust_domain.clone(), self.upstream.clone());
+        let (domain, upstream, token) = (self.trust_domain.clone(), self.upstream.clone(), self.token.clone());
         let wanted = keys.rings.of(kind).validity_of_next(now, terms);
         let make = terms.make.clone();
         let made = tokio::task::spawn_blocking(move || match make {
-            Make::Jwt(algorithm) => JwtKey::generate(algorithm).map(NewKey::Jwt),
-            _ => X509Key::generate(&domain, upstream.as_deref(), wanted).map(NewKey::X509),
+            Make::Jwt(algorithm) => JwtKey::generate(algorithm, token.as_ref()).map(NewKey::Jwt),
+            _ => X509Key::generate(&domain, upstream.as_deref(), wanted, token.as_ref()).map(NewKey::X509),
         });
         made.await.unwrap_or(Err(AuthorityError::Crypto("make a key")))
+    }
+
+    /// After a change, or an attempt at one: what was in the token before and is not saved any more is
+    /// destroyed there. One that stays, because the token cannot be reached, signs nothing.
+    pub(super) async fn tidy_token(&self, before: BTreeMap<KeyId, Pkcs11Key>) {
+        let now = self.keys.in_token();
+        if let Some(token) = &self.token {
+            token.change_is_over(|id| now.contains_key(&id));
+        }
+        let gone: Vec<_> = before.into_iter().filter(|(id, _)| !now.contains_key(id)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let destroying = tokio::task::spawn_blocking(move || {
+            for (id, key) in gone {
+                match key.destroy() {
+                    Ok(()) => tracing::info!(cka_id = %id, "a key that is done was destroyed in its token"),
+                    Err(error) => {
+                        tracing::warn!(cka_id = %id, %error, "a key that is done stays in its token; destroy it there")
+                    }
+                }
+            }
+        });
+        // It fails only with the agent.
+        let _ = destroying.await;
     }
 
     /// Saves the rings, then publishes them: the bundle first, so that a key is known before it signs.

@@ -1,25 +1,88 @@
-//! Files that others may not read or replace: opened, judged, read.
+//! Files that others may not read or replace: found, opened, judged, read.
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+/// Where a secret is that the operator keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file that belongs to root or the agent's user and is not open to anybody else.
+    File(PathBuf),
+    /// A credential of that name, given by systemd (`LoadCredentialEncrypted=`, systemd.exec(5)).
+    Credential(String),
+}
+
 /// What is wrong with a file.
-#[derive(Debug)]
-pub(super) enum Fault {
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
     /// It cannot be opened or read.
+    #[error("{0}")]
     Unreadable(std::io::Error),
     /// A directory, a device, a pipe.
+    #[error("it is not a regular file")]
     NotAFile,
     /// Somebody else could replace it: whose it is.
+    #[error("it belongs to uid {0}; it must belong to root or to the agent's own user")]
     Owner(u32),
-    /// Others may do what they may not: its permission bits.
-    Mode(u32),
-    /// It is longer than it may be.
-    Length,
+    /// Others may do what they may not.
+    #[error("it has mode {found:04o}, which lets others at it; run chmod {allowed:o} on it")]
+    Mode {
+        /// Its permission bits.
+        found: u32,
+        /// Those that it may have.
+        allowed: u32,
+    },
+    /// It is longer than it may be, in bytes.
+    #[error("it is longer than {0} bytes")]
+    Length(usize),
+    /// It is not UTF-8.
+    #[error("it is not text")]
+    NotText,
+    /// The service manager gave no credentials.
+    #[error("CREDENTIALS_DIRECTORY is not set; is LoadCredentialEncrypted= in the unit?")]
+    NoCredentials,
+    /// A credential's name that would leave the directory of credentials.
+    #[error("that is not the name of a credential: a file name without slashes")]
+    CredentialName,
+}
+
+/// Bits that a file may have.
+pub(super) const FILE_MODE: u32 = 0o600;
+
+/// Bits that a credential may have. systemd lets a service's user read it by an access
+/// control list, whose mask shows as the group's read bit.
+pub(super) const CREDENTIAL_MODE: u32 = 0o640;
+
+impl SecretSource {
+    /// Reads all of it, at most `most` bytes. Blocks for one small file.
+    pub(super) fn read(&self, most: usize) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        match self {
+            Self::File(path) => read(path, FILE_MODE, most),
+            Self::Credential(name) => read(&credential_path(directory.as_deref(), name)?, CREDENTIAL_MODE, most),
+        }
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Credential(name) => write!(f, "credential {name}"),
+        }
+    }
+}
+
+pub(super) fn credential_path(directory: Option<&Path>, name: &str) -> Result<PathBuf, Fault> {
+    if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+        return Err(Fault::CredentialName);
+    }
+    directory.map(|directory| directory.join(name)).ok_or(Fault::NoCredentials)
 }
 
 /// Opens a file that belongs to root or to this user, and has no permission bits but `allowed`.
@@ -33,15 +96,15 @@ pub(super) fn open(path: &Path, allowed: u32) -> Result<File, Fault> {
 }
 
 pub(super) fn judge(metadata: &Metadata, allowed: u32, own_uid: u32) -> Result<(), Fault> {
-    let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let (uid, found) = (metadata.uid(), metadata.mode() & 0o7777);
     if !metadata.is_file() {
         return Err(Fault::NotAFile);
     }
     if uid != 0 && uid != own_uid {
         return Err(Fault::Owner(uid));
     }
-    if mode & !allowed != 0 {
-        return Err(Fault::Mode(mode));
+    if found & !allowed != 0 {
+        return Err(Fault::Mode { found, allowed });
     }
     Ok(())
 }
@@ -61,7 +124,7 @@ pub(super) fn read(path: &Path, allowed: u32, most: usize) -> Result<Zeroizing<V
         }
     }
     if length > most {
-        return Err(Fault::Length);
+        return Err(Fault::Length(most));
     }
     bytes.truncate(length);
     Ok(bytes)

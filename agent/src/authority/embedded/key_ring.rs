@@ -10,6 +10,8 @@ use countersign_common::svid::x509::Certificate;
 
 use super::jwt_key::JwtKey;
 use super::life::Terms;
+use super::pkcs11::{KeyId, Pkcs11Key};
+use super::private_key::Home;
 use super::record::{KeyRecord, Make, Phase};
 use super::rings::{BothTerms, Kind, Rings};
 use super::signer::Signer;
@@ -44,12 +46,13 @@ impl KeyRing {
     pub(super) fn prepare(&mut self, key: NewKey, now: Timestamp) {
         match key {
             NewKey::Jwt(key) => {
-                self.rings.jwt.prepare(key.kid().to_owned(), Make::Jwt(key.algorithm()), None, now);
+                let home = home(key.token_key());
+                self.rings.jwt.prepare(key.kid().to_owned(), Make::Jwt(key.algorithm()), home, None, now);
                 self.jwt.insert(key.kid().to_owned(), Arc::new(key));
             }
             NewKey::X509(key) => {
                 let (id, make, validity) = (key.id().to_owned(), key.make().clone(), key.validity());
-                self.rings.x509.prepare(id.clone(), make, Some(validity), now);
+                self.rings.x509.prepare(id.clone(), make, home(key.token_key()), Some(validity), now);
                 self.x509.insert(id, Arc::new(key));
             }
         }
@@ -73,6 +76,13 @@ impl KeyRing {
     fn forget(&mut self, id: &str) {
         self.jwt.remove(id);
         self.x509.remove(id);
+    }
+
+    /// The keys of both kinds that a token has.
+    pub(super) fn in_token(&self) -> BTreeMap<KeyId, Pkcs11Key> {
+        let jwt = self.jwt.values().filter_map(|key| key.token_key());
+        let x509 = self.x509.values().filter_map(|key| key.token_key());
+        jwt.chain(x509).map(|key| (key.id(), key.clone())).collect()
     }
 
     /// The bundle that the rings make: every key of them, in the order of their making, and the
@@ -102,6 +112,10 @@ impl KeyRing {
     pub(super) fn x509_signer(&self, terms: &BothTerms) -> Option<Signer<X509Key>> {
         signer(&self.rings, Kind::X509, &self.x509, terms.of(Kind::X509))
     }
+}
+
+fn home(token_key: Option<&Pkcs11Key>) -> Home {
+    if token_key.is_some() { Home::Pkcs11 } else { Home::State }
 }
 
 fn signer<K>(rings: &Rings, kind: Kind, keys: &BTreeMap<String, Arc<K>>, terms: &Terms) -> Option<Signer<K>> {

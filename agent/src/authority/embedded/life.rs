@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
 
+use super::private_key::Home;
 use super::record::{KeyRecord, Make, Phase, Validity, before, last};
 
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub(super) const LATE_SIGNATURE: Duration = Duration::from_secs(60);
 pub(super) struct Terms {
     /// How new keys are made.
     pub(super) make: Make,
+    /// Where their private halves are.
+    pub(super) home: Home,
     /// How long a key signs.
     pub(super) key_life: Duration,
     /// Longest life of what it signs.
@@ -125,7 +128,7 @@ impl Ring {
     pub(super) fn rotation_at(&self, terms: &Terms) -> Option<Timestamp> {
         let active = self.active()?;
         let end = active.must_stop_at(terms)?;
-        let is_wanted = active.make == terms.make;
+        let is_wanted = active.is_as_wanted(terms);
         let due = if is_wanted { active.fits_until(terms) } else { Timestamp::from_seconds(0) };
         Some(match self.prepared() {
             Some(prepared) => end.min(due.max(prepared.created.after(terms.lead()))),
@@ -137,7 +140,7 @@ impl Ring {
     /// When the next key is to be published; at once if the active one is not what is wanted.
     fn preparation_at(&self, terms: &Terms) -> Timestamp {
         match (self.active(), self.rotation_at(terms)) {
-            (Some(active), Some(rotation)) if active.make == terms.make => before(rotation, terms.lead()),
+            (Some(active), Some(rotation)) if active.is_as_wanted(terms) => before(rotation, terms.lead()),
             _ => Timestamp::from_seconds(0),
         }
     }
@@ -159,8 +162,8 @@ impl Ring {
     }
 
     /// Adds a key that signs nothing yet.
-    pub(super) fn prepare(&mut self, id: String, make: Make, validity: Option<Validity>, now: Timestamp) {
-        self.keys.push(KeyRecord { id, make, created: now, validity, phase: Phase::Prepared });
+    pub(super) fn prepare(&mut self, id: String, make: Make, home: Home, validity: Option<Validity>, now: Timestamp) {
+        self.keys.push(KeyRecord { id, make, home, created: now, validity, phase: Phase::Prepared });
     }
 
     /// Makes the prepared key the active one, and the active one retire.

@@ -12,6 +12,8 @@ mod keeper;
 mod key_file;
 mod key_ring;
 mod life;
+mod pkcs11;
+mod private_key;
 mod record;
 mod restored;
 mod rings;
@@ -38,10 +40,13 @@ use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::{Algorithm, JwtSvid};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use key_file::{Fault, SecretSource};
+pub use pkcs11::{Pkcs11Error, Pkcs11Source, Pkcs11Token};
+pub use private_key::Home;
 pub use restored::restored_state;
 pub use rings::{Kind, NameError};
 pub use sealed::StateError;
-pub use sealing_key::{SEALING_KEY_BYTES, SealingKey, SealingKeyError, SealingKeySource};
+pub use sealing_key::{SEALING_KEY_BYTES, SealingKey, SealingKeyError};
 pub use upstream::{Upstream, UpstreamError, UpstreamFault, UpstreamSource};
 pub use view::{AuthorityView, KeyState, KeyView, RingView};
 
@@ -76,6 +81,8 @@ pub struct Options {
     pub max_x509_ttl: Duration,
     /// What signs the certificates of X.509 authorities; each signs its own if `None`.
     pub upstream: Option<Arc<Upstream>>,
+    /// Where the private halves of new keys are; in the sealed state if `None`.
+    pub token: Option<Arc<Pkcs11Token>>,
     /// How often others should look at the bundle; the next key is published five times as long ahead.
     pub refresh_hint: Duration,
     /// The `iss` claim, where the operator set an issuer URL.
@@ -96,10 +103,12 @@ impl Options {
         }
         let refresh_hint = self.refresh_hint;
         let (make, key_life, max_ttl) = (Make::Jwt(self.algorithm), self.key_life, self.max_jwt_ttl);
-        let jwt = Terms { make, key_life, max_ttl, refresh_hint, issuer_ends: None };
+        let home = if self.token.is_some() { Home::Pkcs11 } else { Home::State };
+        let jwt = Terms { make, home, key_life, max_ttl, refresh_hint, issuer_ends: None };
         let upstream = self.upstream.as_deref();
         let x509 = Terms {
             make: upstream.map_or(Make::SelfSigned, |upstream| upstream.make().clone()),
+            home,
             key_life: self.x509_key_life,
             max_ttl: self.max_x509_ttl,
             refresh_hint,
@@ -155,8 +164,8 @@ impl EmbeddedAuthority {
         drain: Drain,
     ) -> Result<Arc<Self>, AuthorityError> {
         let terms = options.terms()?;
-        let Options { trust_domain, issuer, upstream, .. } = options;
-        let saved = match at_rest.load(&trust_domain).await {
+        let Options { trust_domain, issuer, upstream, token, .. } = options;
+        let saved = match at_rest.load(&trust_domain, token.clone()).await {
             Err(_) if Protection::Whole.is_out() => None,
             loaded => loaded?,
         };
@@ -175,6 +184,7 @@ impl EmbeddedAuthority {
             trust_domain: trust_domain.clone(),
             terms,
             upstream,
+            token,
             at_rest,
             clock: Arc::clone(&clock),
             keys,
@@ -182,7 +192,9 @@ impl EmbeddedAuthority {
             published,
             not_before: None,
         };
+        let before = keeper.keys.in_token();
         keeper.advance().await?;
+        keeper.tidy_token(before).await;
         let (requests, queue) = mpsc::channel(keeper::QUEUE);
         tokio::spawn(keeper.run(queue, drain));
         Ok(Arc::new(Self { trust_domain, issuer, clock, entries, bundles, jwt, x509, view, requests }))
@@ -276,11 +288,26 @@ impl Authority for EmbeddedAuthority {
 
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError> {
         let (signer, now) = self.signer_and_now(&self.jwt).await?;
-        signer.sign(grant, self.issuer.as_deref(), now)
+        if signer.key.token_key().is_none() {
+            return signer.sign(grant, self.issuer.as_deref(), now);
+        }
+        let (grant, issuer) = (grant.clone(), self.issuer.clone());
+        aside(move || signer.sign(&grant, issuer.as_deref(), now)).await
     }
 
     async fn sign_x509(&self, grant: &X509Grant, public_key: &[u8]) -> Result<SignedX509, AuthorityError> {
         let (signer, now) = self.signer_and_now(&self.x509).await?;
-        signer.sign(grant, public_key, now)
+        if signer.key.token_key().is_none() {
+            return signer.sign(grant, public_key, now);
+        }
+        let (grant, public_key) = (grant.clone(), public_key.to_vec());
+        aside(move || signer.sign(&grant, &public_key, now)).await
     }
+}
+
+/// Has a signature made on a thread that may block, as a token does.
+async fn aside<T: Send + 'static>(
+    sign: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
+) -> Result<T, AuthorityError> {
+    tokio::task::spawn_blocking(sign).await.map_err(|_| AuthorityError::Stopped)?
 }

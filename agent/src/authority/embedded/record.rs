@@ -7,6 +7,7 @@ use countersign_common::svid::jwt::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use super::life::{LATE_SIGNATURE, Terms};
+use super::private_key::Home;
 
 /// How a key is made. The schedule asks only whether that is how new ones are to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub(super) struct KeyRecord {
     /// A JWT key's `kid`; the subject key id of an X.509 authority.
     pub(super) id: String,
     pub(super) make: Make,
+    /// Where its private half is.
+    #[serde(default, skip_serializing_if = "Home::is_state")]
+    pub(super) home: Home,
     pub(super) created: Timestamp,
     /// Of its certificate, if it has one. Without, it ends when the terms say.
     pub(super) validity: Option<Validity>,
@@ -89,6 +93,11 @@ impl KeyRecord {
             (_, Make::Under { root, .. }) => Some(root),
             (_, Make::Jwt(_) | Make::SelfSigned) => Some(&self.id),
         }
+    }
+
+    /// Whether it is as new ones are to be: made so, and kept there.
+    pub(super) fn is_as_wanted(&self, terms: &Terms) -> bool {
+        self.make == terms.make && self.home == terms.home
     }
 
     /// When it has to stop signing, successor or not; `None` unless it is active.
@@ -144,7 +153,7 @@ impl KeyRecord {
     /// wanted any more, or has no time in which to sign.
     pub(super) fn is_to_be_dropped(&self, now: Timestamp, terms: &Terms) -> bool {
         match self.phase {
-            Phase::Prepared => self.make != terms.make || !self.has_begun(now) || self.fits_until(terms) <= now,
+            Phase::Prepared => !self.is_as_wanted(terms) || !self.has_begun(now) || self.fits_until(terms) <= now,
             _ => self.drops_at().is_some_and(|drops_at| drops_at <= now),
         }
     }

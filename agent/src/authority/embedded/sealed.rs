@@ -25,10 +25,19 @@ pub(super) enum Form {
     First,
     /// JWT keys and X.509 authorities.
     Second,
+    /// The same, some of them in a PKCS#11 token.
+    Third,
 }
 
-/// The format that is written. Those before it are read as well.
-const FORMAT: u8 = 2;
+impl Form {
+    const fn format(self) -> u8 {
+        match self {
+            Self::First => 1,
+            Self::Second => 2,
+            Self::Third => 3,
+        }
+    }
+}
 
 /// Why saved state cannot be used. Nothing here leads to a fresh start: new keys would
 /// make every token and bundle out there worthless without anybody having asked.
@@ -41,7 +50,7 @@ pub enum StateError {
     #[error("it is damaged; restore the store from its backup, or move the store away to begin with new keys")]
     Damaged,
     /// Written by a later version.
-    #[error("it has format {found}, and this version reads formats 1 and 2 only; run the version that wrote it")]
+    #[error("it has format {found}, and this version reads formats 1 to 3 only; run the version that wrote it")]
     Format {
         /// The format that it says it has.
         found: u8,
@@ -57,26 +66,22 @@ pub enum StateError {
         "it was sealed with another sealing key; configure that one, or restore the store that belongs to this one"
     )]
     SealingKey,
+    /// Keys in a token, and no token to look for them in.
+    #[error("its keys are in a PKCS#11 token and none is configured; configure authority.pkcs11 as it was")]
+    NoToken,
+    /// The token has not what the state names.
+    #[error("its keys are in a PKCS#11 token: {0}")]
+    Token(String),
 }
 
-/// Seals `plain`, which is overwritten in place: no plain copy is left.
+/// Seals a text of that form, which is overwritten in place: no plain copy is left.
 pub(super) fn seal(
     key: &SealingKey,
     trust_domain: &TrustDomain,
-    plain: Zeroizing<Vec<u8>>,
-) -> Result<Vec<u8>, AuthorityError> {
-    seal_as(FORMAT, key, trust_domain, plain)
-}
-
-/// Seals a text of the form that `format` stands for.
-fn seal_as(
-    format: u8,
-    key: &SealingKey,
-    trust_domain: &TrustDomain,
-    mut plain: Zeroizing<Vec<u8>>,
+    (form, mut plain): (Form, Zeroizing<Vec<u8>>),
 ) -> Result<Vec<u8>, AuthorityError> {
     let failed = |_| AuthorityError::Crypto("seal the state");
-    let mut record = preamble(format, key, trust_domain)?;
+    let mut record = preamble(form.format(), key, trust_domain)?;
     let sealer = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).map_err(failed)?;
     let (nonce, tag) =
         sealer.seal_in_place_separate_tag(Aad::from(record.as_slice()), plain.as_mut_slice()).map_err(failed)?;
@@ -96,7 +101,8 @@ pub(super) fn open(
     let (format, rest) = rest.split_first().ok_or(StateError::Damaged)?;
     let form = match *format {
         1 => Form::First,
-        FORMAT => Form::Second,
+        2 => Form::Second,
+        3 => Form::Third,
         found => return Err(StateError::Format { found }),
     };
     let (fingerprint, rest) = rest.split_first_chunk::<FINGERPRINT_BYTES>().ok_or(StateError::Damaged)?;
@@ -131,12 +137,6 @@ fn preamble(format: u8, key: &SealingKey, trust_domain: &TrustDomain) -> Result<
     Ok([MAGIC.as_slice(), &[format], &key.fingerprint(), &[length], name].concat())
 }
 
-/// What the version before wrote.
-#[cfg(test)]
-pub(super) fn seal_first(key: &SealingKey, trust_domain: &TrustDomain, plain: Zeroizing<Vec<u8>>) -> Vec<u8> {
-    seal_as(1, key, trust_domain, plain).unwrap()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn sealed(text: &[u8]) -> Vec<u8> {
-        seal(&key(1), &domain("example.org"), Zeroizing::new(text.to_vec())).unwrap()
+        seal(&key(1), &domain("example.org"), (Form::Second, Zeroizing::new(text.to_vec()))).unwrap()
     }
 
     fn refusal(key: &SealingKey, name: &str, record: &[u8]) -> StateError {
@@ -168,7 +168,7 @@ mod tests {
         let found = "example.org".to_owned();
         assert_eq!(refusal(&key(1), "example.com", &record), StateError::TrustDomain { found });
         let mut later = record.clone();
-        for found in [0, 3, 255] {
+        for found in [0, 4, 255] {
             later[4] = found;
             assert_eq!(refusal(&key(1), "example.org", &later), StateError::Format { found });
         }
@@ -181,15 +181,17 @@ mod tests {
     #[test]
     fn the_longest_trust_domain_fits() {
         let longest = domain(&"a".repeat(255));
-        let record = seal(&key(1), &longest, Zeroizing::new(b"state".to_vec())).unwrap();
+        let record = seal(&key(1), &longest, (Form::Third, Zeroizing::new(b"state".to_vec()))).unwrap();
         assert_eq!(*open(&key(1), &longest, &record).unwrap().1, b"state");
     }
 
     #[test]
-    fn what_the_version_before_sealed_is_opened_as_such() {
-        let record = seal_first(&key(1), &domain("example.org"), Zeroizing::new(b"state".to_vec()));
-        let (form, text) = open(&key(1), &domain("example.org"), &record).unwrap();
-        assert_eq!((form, text.as_slice()), (Form::First, b"state".as_slice()));
+    fn what_was_sealed_in_a_form_is_opened_as_such() {
+        for form in [Form::First, Form::Second, Form::Third] {
+            let text = Zeroizing::new(b"state".to_vec());
+            let record = seal(&key(1), &domain("example.org"), (form, text.clone())).unwrap();
+            assert_eq!(open(&key(1), &domain("example.org"), &record).unwrap(), (form, text));
+        }
     }
 
     #[test]

@@ -68,18 +68,9 @@ pub struct UpstreamError {
 /// What is wrong with a file of `authority.upstream`.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamFault {
-    /// It cannot be opened or read.
+    /// It cannot be read, or others could have read or replaced it.
     #[error("{0}")]
-    Unreadable(std::io::Error),
-    /// A directory, a device, a pipe, or far too long.
-    #[error("it is not a regular file of {MAX_FILE_BYTES} bytes at most")]
-    NotAFile,
-    /// Somebody else could replace it.
-    #[error("it belongs to uid {0}; it must belong to root or to the agent's own user")]
-    Owner(u32),
-    /// Somebody else may write it, or read the key.
-    #[error("it has mode {0:04o}, which lets others at it; use 0600 for the key, 0644 for the certificates")]
-    Mode(u32),
+    File(Fault),
     /// Not PEM of what it should hold.
     #[error("{0}")]
     Content(&'static str),
@@ -139,6 +130,7 @@ impl Upstream {
             trust_domain,
             Some(&upstream),
             Validity { from: now, until: now.after(Duration::from_secs(1)) },
+            None,
         )
         .map(|_| upstream)
         .map_err(|_| refused(unfit))
@@ -173,12 +165,7 @@ impl fmt::Debug for Upstream {
 }
 
 fn file(path: &Path, mode: u32) -> Result<Zeroizing<Vec<u8>>, UpstreamFault> {
-    key_file::read(path, mode, MAX_FILE_BYTES).map_err(|fault| match fault {
-        Fault::Unreadable(error) => UpstreamFault::Unreadable(error),
-        Fault::NotAFile | Fault::Length => UpstreamFault::NotAFile,
-        Fault::Owner(uid) => UpstreamFault::Owner(uid),
-        Fault::Mode(mode) => UpstreamFault::Mode(mode),
-    })
+    key_file::read(path, mode, MAX_FILE_BYTES).map_err(UpstreamFault::File)
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, UpstreamFault> {

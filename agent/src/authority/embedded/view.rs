@@ -4,6 +4,7 @@ use countersign_common::clock::Timestamp;
 use countersign_common::spiffe_id::TrustDomain;
 
 use super::life::{Ring, Terms};
+use super::private_key::Home;
 use super::record::{KeyRecord, Make, Phase};
 use super::rings::{BothTerms, Kind, Rings};
 
@@ -39,6 +40,8 @@ pub struct KeyView {
     /// The root above an X.509 authority, by the SHA-256 digest of its certificate; `None` if it
     /// signed its own.
     pub root: Option<String>,
+    /// Where its private half is.
+    pub home: Home,
     /// What it is doing.
     pub state: KeyState,
     /// When it was made.
@@ -123,6 +126,6 @@ impl KeyView {
             Make::SelfSigned => ("ES256", None),
             Make::Under { root, .. } => ("ES256", Some(root.clone())),
         };
-        Self { id: key.id.clone(), algorithm, root, state, created: key.created, activates, ends }
+        Self { id: key.id.clone(), algorithm, root, home: key.home, state, created: key.created, activates, ends }
     }
 }

@@ -1,11 +1,13 @@
 //! An X.509 authority: its private key, and the certificates that lead from it to the bundle.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use countersign_common::clock::Timestamp;
 use countersign_common::secret::SecretBytes;
 use countersign_common::spiffe_id::TrustDomain;
+use countersign_common::svid::jwt::Algorithm;
 use countersign_common::svid::x509::Certificate;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyUsagePurpose, PublicKeyData,
@@ -14,6 +16,8 @@ use rcgen::{
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::ca_key::CaKey;
+use super::pkcs11::{Pkcs11Key, Pkcs11Token};
+use super::private_key::PrivateKey;
 use super::record::{Make, Validity, before};
 use super::upstream::Upstream;
 use super::x509_check;
@@ -33,21 +37,21 @@ pub(super) struct X509Key {
     /// Its own, then those above, up to the one in the bundle; one if it signed its own.
     certificates: Vec<Certificate>,
     issuer: Issuer<'static, CaKey>,
-    pkcs8: SecretBytes,
+    at_rest: SecretBytes,
 }
 
 impl X509Key {
-    /// Makes a key and its certificate (X509-SVID.md, sections 3.2, 4.1, 4.3): valid as `wanted`
-    /// says, and never for longer than what is above it.
+    /// Makes a key, in the token if there is one, and its certificate (X509-SVID.md, sections 3.2,
+    /// 4.1, 4.3): valid as `wanted` says, and never for longer than what is above it.
     ///
     /// # Errors
-    /// The crypto library failed, or the certificate upstream is not valid now.
+    /// The crypto library or the token failed, or the certificate upstream is not valid now.
     pub(super) fn generate(
         trust_domain: &TrustDomain,
         upstream: Option<&Upstream>,
         wanted: Validity,
+        token: Option<&Arc<Pkcs11Token>>,
     ) -> Result<Self, AuthorityError> {
-        let (pkcs8, key) = CaKey::generate()?;
         let mut validity = Validity { from: before(wanted.from, BACKDATED), ..wanted };
         if let Some(upstream) = upstream {
             let above = upstream.validity();
@@ -56,8 +60,12 @@ impl X509Key {
             }
             validity = Validity { from: validity.from.max(above.from), until: validity.until.min(above.until) };
         }
+        let (at_rest, key) = match token {
+            Some(token) => in_token(token)?,
+            None => CaKey::generate()?,
+        };
         let certificates = certify(trust_domain, &key, upstream, validity)?;
-        let made = Self::read(pkcs8, certificates).ok_or(AuthorityError::Crypto("read its own certificate"))?;
+        let made = Self::of(key, at_rest, certificates).ok_or(AuthorityError::Crypto("read its own certificate"))?;
         let [own, above @ ..] = made.certificates.as_slice() else { return Err(AuthorityError::Crypto("certify")) };
         let above = above.first().unwrap_or(own);
         x509_check::authority(own, above, trust_domain).map_err(AuthorityError::X509Product)?;
@@ -65,9 +73,16 @@ impl X509Key {
     }
 
     /// Reads an authority that was saved; `None` if key and certificates do not belong together.
-    pub(super) fn read(pkcs8: SecretBytes, certificates: Vec<Certificate>) -> Option<Self> {
+    pub(super) fn read(key: PrivateKey, certificates: Vec<Certificate>) -> Option<Self> {
+        let at_rest = match &key {
+            PrivateKey::Here(pkcs8) => pkcs8.clone(),
+            PrivateKey::There(key) => SecretBytes::new(key.reference()),
+        };
+        Self::of(CaKey::of(key)?, at_rest, certificates)
+    }
+
+    fn of(key: CaKey, at_rest: SecretBytes, certificates: Vec<Certificate>) -> Option<Self> {
         let own = certificates.first()?;
-        let key = CaKey::read(&pkcs8)?;
         let (rest, parsed) = X509Certificate::from_der(own.der()).ok()?;
         if !rest.is_empty() || parsed.public_key().raw != key.subject_public_key_info() {
             return None;
@@ -79,7 +94,7 @@ impl X509Key {
         let id = key_id(&parsed)?;
         let validity = validity(&parsed)?;
         let issuer = Issuer::from_ca_cert_der(&own.der().into(), key).ok()?;
-        Some(Self { id, make, validity, certificates, issuer, pkcs8 })
+        Some(Self { id, make, validity, certificates, issuer, at_rest })
     }
 
     /// Its name: its subject key id in lower-case hexadecimal.
@@ -112,15 +127,27 @@ impl X509Key {
         self.certificates.split_last().map_or(&[], |(_, below)| below)
     }
 
-    /// The private key, to be sealed and saved.
-    pub(super) fn pkcs8(&self) -> &SecretBytes {
-        &self.pkcs8
+    /// What stands for the private key at rest, to be sealed and saved: itself, or its name in the token.
+    pub(super) fn at_rest(&self) -> &SecretBytes {
+        &self.at_rest
+    }
+
+    /// The private key, if a token has it.
+    pub(super) fn token_key(&self) -> Option<&Pkcs11Key> {
+        self.issuer.key().token_key()
     }
 
     /// Whoever signs leaves.
     pub(super) fn issuer(&self) -> &Issuer<'static, CaKey> {
         &self.issuer
     }
+}
+
+/// A new key of the token, and what stands for it at rest.
+fn in_token(token: &Arc<Pkcs11Token>) -> Result<(SecretBytes, CaKey), AuthorityError> {
+    let key = token.new_key(Algorithm::Es256).map_err(AuthorityError::Pkcs11)?;
+    let at_rest = SecretBytes::new(key.reference());
+    Ok((at_rest, CaKey::in_token(key).ok_or(AuthorityError::Crypto("read a key of the token"))?))
 }
 
 /// The certificate of `key`, and those above it.

@@ -8,16 +8,17 @@ use crate::cli::outcome::CliError;
 use crate::cli::table;
 
 pub(super) fn as_table(shown: &ShowAuthorityResponse) -> Result<String, CliError> {
-    let mut rows = vec![["KIND", "KEY", "ALGORITHM", "STATE", "CREATED", "ACTIVATES", "ENDS"].map(str::to_owned)];
+    let mut rows =
+        vec![["KIND", "KEY", "ALGORITHM", "HELD IN", "STATE", "CREATED", "ACTIVATES", "ENDS"].map(str::to_owned)];
     for key in &shown.jwt_keys {
         let [created, activates, ends] = [key.created, key.activates, key.ends].map(time);
-        let (kid, algorithm, state) = (key.kid.clone(), key.algorithm.clone(), key.state.clone());
-        rows.push(["jwt".to_owned(), kid, algorithm, state, created, activates, ends]);
+        let (kid, algorithm, held_in) = (key.kid.clone(), key.algorithm.clone(), key.held_in.clone());
+        rows.push(["jwt".to_owned(), kid, algorithm, held_in, key.state.clone(), created, activates, ends]);
     }
     for key in &shown.x509_authorities {
         let [created, activates, ends] = [key.created, key.activates, key.ends].map(time);
-        let (id, algorithm, state) = (key.subject_key_id.clone(), key.algorithm.clone(), key.state.clone());
-        rows.push(["x509".to_owned(), id, algorithm, state, created, activates, ends]);
+        let (id, algorithm, held_in) = (key.subject_key_id.clone(), key.algorithm.clone(), key.held_in.clone());
+        rows.push(["x509".to_owned(), id, algorithm, held_in, key.state.clone(), created, activates, ends]);
     }
     let roots: std::collections::BTreeSet<_> = shown.x509_authorities.iter().map(|key| key.root.as_str()).collect();
     let roots = roots.into_iter().filter(|root| !root.is_empty()).map(|root| format!("upstream root   {root}\n"));
@@ -37,6 +38,7 @@ pub(super) fn as_value(shown: &ShowAuthorityResponse) -> serde_json::Value {
         json!({
             "kid": key.kid,
             "algorithm": key.algorithm,
+            "held_in": key.held_in,
             "state": key.state,
             "created": time(key.created),
             "activates": time(key.activates),
@@ -47,6 +49,7 @@ pub(super) fn as_value(shown: &ShowAuthorityResponse) -> serde_json::Value {
         json!({
             "subject_key_id": key.subject_key_id,
             "algorithm": key.algorithm,
+            "held_in": key.held_in,
             "state": key.state,
             "created": time(key.created),
             "activates": time(key.activates),

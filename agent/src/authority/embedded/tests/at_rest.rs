@@ -1,8 +1,11 @@
 //! The state at rest: sealed, complete, and never replaced in silence.
 
+use countersign_common::secret::SecretBytes;
+
 use super::*;
 use crate::authority::embedded::keeper::AtRest;
 use crate::authority::embedded::key_ring::NewKey;
+use crate::authority::embedded::private_key::PrivateKey;
 use crate::authority::embedded::record::Validity;
 use crate::authority::embedded::sealed::Form;
 
@@ -40,8 +43,8 @@ async fn t6_a_private_key_is_nowhere_in_the_saved_bytes() {
 
     let record: Arc<dyn StateRecord> = Arc::clone(&machine.record) as _;
     let at_rest = AtRest { record, sealing_key: machine.sealing_key.clone() };
-    let keys = at_rest.load(&machine.options.trust_domain).await.unwrap().unwrap();
-    let plain = form::write(&keys).unwrap();
+    let keys = at_rest.load(&machine.options.trust_domain, None).await.unwrap().unwrap();
+    let (_, plain) = form::write(&keys).unwrap();
     // The state in plain does hold the keys: the search below would find them.
     assert!(find_any_window(&plain, &plain));
     assert!(!find_any_window(&bytes, &plain));
@@ -127,22 +130,23 @@ fn keys_in_hand() -> (KeyRing, Timestamp) {
     let options = Machine::new().options;
     let now = Timestamp::from_seconds(START);
     let mut keys = KeyRing::begin(now, &options.terms().unwrap());
-    keys.prepare(NewKey::Jwt(JwtKey::generate(Algorithm::Es256).unwrap()), now);
+    keys.prepare(NewKey::Jwt(JwtKey::generate(Algorithm::Es256, None).unwrap()), now);
     let wanted = Validity { from: now, until: now.after(HOUR) };
-    keys.prepare(NewKey::X509(X509Key::generate(&options.trust_domain, None, wanted).unwrap()), now);
+    keys.prepare(NewKey::X509(X509Key::generate(&options.trust_domain, None, wanted, None).unwrap()), now);
     (keys, now)
 }
 
 #[test]
 fn rings_whose_records_and_keys_do_not_agree_are_damaged() {
     let (keys, now) = keys_in_hand();
-    let read = |text: &[u8]| form::read(Form::Second, text);
-    let good = form::write(&keys).unwrap();
+    let read = |text: &[u8]| form::read(Form::Second, text, None);
+    let written = |keys: &KeyRing| form::write(keys).unwrap().1;
+    let good = written(&keys);
     assert_eq!(read(&good).unwrap().rings, keys.rings);
 
     let mut other_name = keys.clone();
     other_name.rings.jwt.keys[0].id = "x".repeat(43);
-    assert!(read(&form::write(&other_name).unwrap()).is_err(), "a record without its key");
+    assert!(read(&written(&other_name)).is_err(), "a record without its key");
     for id in [&keys.rings.jwt.keys[0].id, &keys.rings.x509.keys[0].id] {
         let renamed = String::from_utf8_lossy(&good).find(id.as_str()).unwrap();
         let mut swapped = good.to_vec();
@@ -151,16 +155,29 @@ fn rings_whose_records_and_keys_do_not_agree_are_damaged() {
     }
     let mut other_time = keys.clone();
     other_time.rings.x509.keys[0].validity = Some(Validity { from: now, until: now.after(2 * HOUR) });
-    assert!(read(&form::write(&other_time).unwrap()).is_err(), "another end than its certificate's");
+    assert!(read(&written(&other_time)).is_err(), "another end than its certificate's");
+    let mut elsewhere = keys.clone();
+    elsewhere.rings.jwt.keys[0].home = Home::Pkcs11;
+    assert!(read(&written(&elsewhere)).is_err(), "a key that is said to be in a token, and is here");
     let (others, _) = keys_in_hand();
     let mut other_key = keys.clone();
     other_key.x509.insert(keys.rings.x509.keys[0].id.clone(), others.x509.values().next().unwrap().clone());
-    assert!(read(&form::write(&other_key).unwrap()).is_err(), "another authority's certificate and key");
+    assert!(read(&written(&other_key)).is_err(), "another authority's certificate and key");
     assert!(read(&[&good[..], &[0]].concat()).is_err(), "something behind the end");
     for length in 0..good.len() {
         assert!(read(&good[..length]).is_err(), "{length} bytes");
     }
-    assert!(form::read(Form::First, &good).is_err(), "the form is what it says it is");
+    assert!(form::read(Form::First, &good, None).is_err(), "the form is what it says it is");
+}
+
+#[test]
+fn a_key_of_a_token_is_not_looked_for_without_one() {
+    for at_rest in [&b"pkcs11:"[..], b"pkcs11:0123456789abcdef", b"pkcs11:more than a name has"] {
+        let read = PrivateKey::read(SecretBytes::new(at_rest.to_vec()), Algorithm::Es256, None);
+        assert_eq!(read.err(), Some(StateError::NoToken));
+    }
+    let read = PrivateKey::read(SecretBytes::new(b"pkcs1".to_vec()), Algorithm::Es256, None);
+    assert!(read.is_ok_and(|key| matches!(key, PrivateKey::Here(_))), "whether it is a key, its reader finds");
 }
 
 #[tokio::test]
@@ -172,9 +189,9 @@ async fn what_the_version_before_wrote_is_read_and_gets_an_x509_authority() {
     drop(agent);
     let record: Arc<dyn StateRecord> = Arc::clone(&machine.record) as _;
     let at_rest = AtRest { record, sealing_key: machine.sealing_key.clone() };
-    let keys = at_rest.load(&machine.options.trust_domain).await.unwrap().unwrap();
+    let keys = at_rest.load(&machine.options.trust_domain, None).await.unwrap().unwrap();
     let sealing_key = machine.sealing_key.clone().unwrap();
-    let old = sealed::seal_first(&sealing_key, &machine.options.trust_domain, form::write_first(&keys));
+    let old = sealed::seal(&sealing_key, &machine.options.trust_domain, form::write_first(&keys)).unwrap();
     *machine.record.saved.lock().unwrap() = Some(old);
 
     let agent = machine.start().await.unwrap();
@@ -190,7 +207,7 @@ async fn what_the_version_before_wrote_is_read_and_gets_an_x509_authority() {
 async fn what_a_later_version_wrote_is_refused() {
     let machine = Machine::new();
     drop(machine.start().await.unwrap());
-    machine.record.saved.lock().unwrap().as_mut().unwrap()[4] = 3;
+    machine.record.saved.lock().unwrap().as_mut().unwrap()[4] = 4;
     let refused = machine.refusal().await;
-    assert!(matches!(refused, AuthorityError::State(StateError::Format { found: 3 })), "{refused}");
+    assert!(matches!(refused, AuthorityError::State(StateError::Format { found: 4 })), "{refused}");
 }

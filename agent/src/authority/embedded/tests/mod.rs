@@ -85,6 +85,7 @@ impl Machine {
             x509_key_life: 7 * 24 * HOUR,
             max_x509_ttl: 24 * HOUR,
             upstream: None,
+            token: None,
             refresh_hint: 5 * MINUTE,
             issuer: None,
         };
