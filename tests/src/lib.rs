@@ -10,6 +10,7 @@ mod raw;
 mod softhsm;
 mod wait;
 mod workload;
+mod x509;
 
 pub use agent::{Agent, AgentSettings};
 pub use binary::{countersign, suite_program, weakened_countersign, workload_program};
@@ -24,3 +25,4 @@ pub use raw::{
 pub use softhsm::{PIN as SOFTHSM_PIN, SoftHsm};
 pub use wait::{LIMIT, until};
 pub use workload::{Answer, Workload, WorkloadSpec};
+pub use x509::GivenX509;

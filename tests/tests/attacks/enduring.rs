@@ -1,19 +1,8 @@
-//! D6: what happens to a machine: a kill, a disk that is full or fails, a clock that is set, sleep.
+//! D6: what happens to a machine: a kill, a disk that is full or fails. `clock` has the rest.
 
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use countersign_tests::{Agent, AgentSettings, Answer, Disk, Workload, WorkloadSpec, own_mounts, root_or_skip};
 
-use countersign_tests::{
-    Agent, AgentSettings, Answer, Disk, FakeClock, Workload, WorkloadSpec, own_mounts, root_or_skip,
-};
-use nix::sys::signal::Signal;
-
-use super::{agent_without, entry, issued, own_uid, prepare_a_key, uid};
-
-/// An entry of whoever runs the tests.
-fn orders() -> String {
-    entry("orders", &[uid(own_uid())])
-}
+use super::{agent_without, entry, issued, orders, uid};
 
 fn holds(agent: &Agent, id: &str) -> bool {
     let listed = agent.operator(&["entry", "list"], "");
@@ -179,97 +168,4 @@ async fn d6_hurts_without_the_protections_disk() {
         assert_eq!(served.last.code(), "Ok");
         assert!(served.unrecorded > 0, "nobody will know of these SVIDs");
     }
-}
-
-const HOUR: i64 = 3600;
-const DAY: i64 = 24 * HOUR;
-
-/// An agent that goes by `clock`, with an entry that ends with the century.
-async fn agent_by(clock: &FakeClock, without: &'static [&'static str]) -> Agent {
-    let agent = Agent::start(AgentSettings { under: clock.under(), without, ..AgentSettings::default() }).await;
-    agent.apply(&(orders() + "expires: 2100-01-01\n"));
-    agent
-}
-
-/// What time it is by a clock that is so many seconds ahead.
-#[allow(clippy::disallowed_methods, reason = "the machine's clock is what is shifted")]
-fn now(shift: i64) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    i64::try_from(now).expect("seconds") + shift
-}
-
-/// Whether the token of an answer is good at the time of the clock, for verifiers that go by it.
-fn is_good(answer: &Answer, shift: i64) -> bool {
-    let claim = |name| answer.claim(name).as_i64().expect("a time");
-    claim("nbf") <= now(shift) && now(shift) < claim("exp")
-}
-
-/// Sets the clock back and forth; where the agent served a token that was not good.
-async fn set_the_clock(agent: &Agent, clock: &FakeClock) -> Vec<i64> {
-    let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
-    let mut bad = vec![];
-    for shift in [0, HOUR, -2 * HOUR, 40 * DAY, -365 * DAY, 0] {
-        clock.shift(shift);
-        let answer = workload.ask("fetch billing").await;
-        assert_eq!(answer.code(), "Ok", "at {shift}: {answer:?}");
-        bad.extend((!is_good(&answer, shift)).then_some(shift));
-    }
-    bad
-}
-
-#[tokio::test]
-async fn d6_a_clock_that_is_set_back_and_forth_serves_nothing_expired() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let clock = FakeClock::make(folder.path());
-    let agent = agent_by(&clock, &[]).await;
-    assert_eq!(set_the_clock(&agent, &clock).await, Vec::<i64>::new());
-    let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
-    clock.shift(90 * 365 * DAY);
-    assert_eq!(workload.ask("fetch billing").await.code(), "PermissionDenied", "the entry has expired");
-    clock.shift(0);
-    let answer = workload.ask("fetch billing").await;
-    assert!(is_good(&answer, 0), "{answer:?}");
-    assert_eq!(workload.ask(&format!("validate billing {}", answer.token())).await.code(), "Ok");
-}
-
-#[tokio::test]
-async fn d6_hurts_without_the_protection_clock() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let clock = FakeClock::make(folder.path());
-    let agent = agent_by(&clock, &["fresh"]).await;
-    assert_eq!(set_the_clock(&agent, &clock).await, [HOUR, -2 * HOUR, 40 * DAY, -365 * DAY]);
-}
-
-/// Stops the agent, lets a month pass, and lets it go on: no timer of it has run meanwhile. The
-/// answer to who asked when it slept.
-async fn sleep_for_a_month(folder: &Path, without: &'static [&'static str]) -> (Answer, Agent, Workload) {
-    let clock = FakeClock::make(folder);
-    let agent = agent_by(&clock, without).await;
-    let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
-    assert_eq!(workload.ask("fetch billing").await.code(), "Ok");
-    let mut watching = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
-    assert_eq!(watching.ask("watch").await.code(), "Ok");
-    agent.pause().await;
-    workload.say("fetch billing").await;
-    clock.shift(30 * DAY);
-    agent.signal(Signal::SIGCONT);
-    (workload.hear().await, agent, watching)
-}
-
-#[tokio::test]
-async fn d6_a_machine_that_slept_serves_nothing_expired() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (answer, agent, mut watching) = sleep_for_a_month(folder.path(), &[]).await;
-    assert!(is_good(&answer, 30 * DAY), "{answer:?}");
-    // Its keys went out of their time meanwhile; who watches is told of the new one.
-    assert_eq!(watching.hear().await.code(), "Ok");
-    prepare_a_key(&agent);
-    assert_eq!(watching.hear().await.code(), "Ok", "the stream goes on");
-}
-
-#[tokio::test]
-async fn d6_hurts_without_the_protection_sleep() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (answer, ..) = sleep_for_a_month(folder.path(), &["fresh"]).await;
-    assert!(!is_good(&answer, 30 * DAY), "{answer:?}");
 }

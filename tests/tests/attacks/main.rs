@@ -4,6 +4,7 @@
 //! same attacks with the protection taken out: so is seen that they are attacks.
 
 mod cgroups;
+mod clock;
 mod damage;
 mod enduring;
 mod flooding;
@@ -32,6 +33,11 @@ fn entry(id: &str, selectors: &[String]) -> String {
         json!(selectors),
         allow_own_programs()
     )
+}
+
+/// An entry of whoever runs the tests.
+fn orders() -> String {
+    entry("orders", &[uid(own_uid())])
 }
 
 fn uid(uid: u32) -> String {

@@ -242,6 +242,11 @@ impl<S: Subject> OpenStream<S> {
             if !peer.is_alive() {
                 return Err(Refusal::Exited);
             }
+            // After a jump of the clock, signing moves the keys on: what another key has signed is known
+            // by the bundles of now, and not by those that this message has.
+            if self.bundles.has_changed().unwrap_or(false) {
+                continue;
+            }
             // Nor does one whose entry is gone, of which an operator was told already.
             let holds = |entry: &Arc<Entry>| self.registry.borrow().holds(entry);
             if !entries.iter().all(holds) {
