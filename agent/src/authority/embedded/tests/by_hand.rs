@@ -1,5 +1,7 @@
 //! Keys that operators taint and revoke.
 
+use std::task::{Context, Wake, Waker};
+
 use super::x509::is_trusted;
 use super::*;
 
@@ -7,6 +9,58 @@ impl Running {
     fn tainted(&self) -> Vec<String> {
         self.authority.bundles().borrow().tainted.iter().cloned().collect()
     }
+}
+
+/// Whoever hears of new bundles, and looks at that very moment which keys would sign: it is woken in
+/// the middle of publishing, before the keeper goes on.
+struct Listener {
+    jwt: Signers<JwtKey>,
+    x509: Signers<X509Key>,
+    bundles: watch::Receiver<Arc<BundleSet>>,
+    /// The bundles, and names of the keys that sign as it hears of them.
+    heard: Mutex<Vec<(Arc<BundleSet>, Vec<String>)>>,
+}
+
+impl Listener {
+    fn of(agent: &Running) -> Arc<Self> {
+        let EmbeddedAuthority { jwt, x509, bundles, .. } = &*agent.authority;
+        let (jwt, x509, bundles) = (jwt.clone(), x509.clone(), bundles.clone());
+        Arc::new(Self { jwt, x509, bundles, heard: Mutex::default() })
+    }
+}
+
+impl Wake for Listener {
+    fn wake(self: Arc<Self>) {
+        let jwt = self.jwt.borrow().as_ref().map(|signer| signer.key.kid().to_owned());
+        let x509 = self.x509.borrow().as_ref().map(|signer| signer.key.id().to_owned());
+        let (bundles, names) = (Arc::clone(&self.bundles.borrow()), jwt.into_iter().chain(x509).collect());
+        self.heard.lock().unwrap().push((bundles, names));
+    }
+}
+
+/// Taints a key, and gives back which keys sign at the moment when it is heard of.
+async fn signing_when_heard_of_taint(agent: &Running, bad: &str) -> Vec<String> {
+    let (listener, mut bundles) = (Listener::of(agent), agent.authority.bundles());
+    bundles.mark_unchanged();
+    let mut changed = std::pin::pin!(bundles.changed());
+    let waker = Waker::from(Arc::clone(&listener));
+    assert!(changed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    agent.authority.taint(bad.to_owned()).await.unwrap();
+    let mut heard = listener.heard.lock().unwrap();
+    assert_eq!(heard.len(), 1);
+    let (bundles, signing) = heard.remove(0);
+    assert!(bundles.tainted.contains(bad));
+    signing
+}
+
+#[tokio::test]
+async fn who_hears_of_a_taint_finds_the_key_taken_back_already() {
+    let agent = Machine::new().start().await.unwrap();
+    let (kid, authority) = (agent.sign().await.unwrap().kid, agent.leaf().await.unwrap().authority);
+    assert_eq!(signing_when_heard_of_taint(&agent, &kid).await, [&*authority], "the other kind signs on");
+    let kid = agent.sign().await.unwrap().kid;
+    assert_eq!(signing_when_heard_of_taint(&agent, &authority).await, [&*kid]);
+    assert_ne!(agent.leaf().await.unwrap().authority, authority, "and another one by and by");
 }
 
 #[tokio::test]
