@@ -5,14 +5,14 @@ use std::sync::Arc;
 use countersign_common::proto::admin::authority_server::Authority;
 use countersign_common::proto::admin::{
     ActivateRequest, JwtKey, KeyKind, PrepareRequest, RevokeRequest, ShowAuthorityRequest, ShowAuthorityResponse,
-    ShowBundleRequest, ShowBundleResponse, TaintRequest, X509Authority,
+    TaintRequest, X509Authority,
 };
 use tonic::{Request, Response, Status};
 
 use super::operator::{Journal, Operator};
 use super::status;
+use crate::authority::AuthorityError;
 use crate::authority::embedded::{AuthorityView, EmbeddedAuthority, KeyView, Kind};
-use crate::authority::{Authority as _, AuthorityError};
 
 /// The service for signing keys.
 pub(super) struct AuthorityService {
@@ -93,11 +93,6 @@ impl Authority for AuthorityService {
         self.journal.intends_to_key(operator, EVENT, "revoked", &id).await?;
         let done = self.authority.revoke(id).await;
         self.answer(operator, EVENT, done).await
-    }
-
-    async fn show_bundle(&self, _: Request<ShowBundleRequest>) -> Result<Response<ShowBundleResponse>, Status> {
-        let bundle = Arc::clone(&self.authority.bundles().borrow().own);
-        Ok(Response::new(ShowBundleResponse { document: bundle.to_spiffe_document() }))
     }
 }
 

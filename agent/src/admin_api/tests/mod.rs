@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use countersign_common::clock::{Clock, Timestamp};
 use countersign_common::proto::admin::authority_client::AuthorityClient;
+use countersign_common::proto::admin::bundles_client::BundlesClient;
 use countersign_common::proto::admin::registry_client::RegistryClient;
 use countersign_common::proto::admin::{
-    ActivateRequest, ApplyRequest, ApplyResponse, ChangeKind, DeleteRequest, KeyKind, ListRequest, PrepareRequest,
-    ShowAuthorityRequest, ShowAuthorityResponse, ShowBundleRequest, Source,
+    ActivateRequest, ApplyRequest, ApplyResponse, ChangeKind, DeleteRequest, GetBundleRequest, KeyKind, ListRequest,
+    PrepareRequest, ShowAuthorityRequest, ShowAuthorityResponse, Source,
 };
 use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::Algorithm;
@@ -297,7 +298,8 @@ async fn the_authority_is_shown_and_moved_on_and_each_move_is_recorded() {
     assert_eq!((shown.trust_domain.as_str(), states(&shown)), ("example.org", vec!["active"]));
     assert_eq!((shown.jwt_keys[0].algorithm.as_str(), shown.jwt_keys[0].created), ("ES256", NOW.seconds()));
     assert!(shown.next_rotation_at > NOW.seconds());
-    let bundle = authority.show_bundle(ShowBundleRequest {}).await.unwrap().into_inner().document;
+    let mut bundles = BundlesClient::new(connect(&agent.socket).await);
+    let bundle = bundles.show(GetBundleRequest::default()).await.unwrap().into_inner().document;
     assert!(bundle.contains("spiffe_sequence") && bundle.contains(&shown.jwt_keys[0].kid), "{bundle}");
 
     let early = authority.activate(ActivateRequest { kind: KeyKind::Jwt.into() }).await.unwrap_err();
