@@ -37,6 +37,8 @@ pub enum Protection {
     ForeignCode,
     /// Admission before attestation, fair between users and cgroups.
     Admission,
+    /// What one user or cgroup may have of the processors' time while others ask.
+    Pace,
     /// A bound on the bytes that one user may have hashed.
     HashBudget,
     /// Bounds on frames, header blocks and streams.
@@ -57,7 +59,7 @@ pub enum Protection {
 
 impl Protection {
     /// Every protection, with the name that takes it out.
-    pub const ALL: [(Self, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::Exit, "exit"),
         (Self::Change, "change"),
         (Self::ConnectedAs, "connected-as"),
@@ -73,6 +75,7 @@ impl Protection {
         (Self::Writable, "writable"),
         (Self::ForeignCode, "foreign-code"),
         (Self::Admission, "admission"),
+        (Self::Pace, "pace"),
         (Self::HashBudget, "hash-budget"),
         (Self::FrameLimits, "frame-limits"),
         (Self::ReadLimit, "read-limit"),

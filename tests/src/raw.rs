@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, recv, sendmsg};
 
 use crate::wait::LIMIT;
 
@@ -143,6 +143,12 @@ impl RawConnection {
     /// Goes on with a connection that another process or program opened.
     pub fn adopt(socket: OwnedFd, next_stream: u32, manners: Manners) -> Self {
         Self { socket: socket.into(), next_stream, manners }
+    }
+
+    /// Whether the agent has said something that was not read yet.
+    pub fn has_heard(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.socket.as_raw_fd(), &mut [0], flags).is_ok_and(|bytes| bytes > 0)
     }
 
     /// A copy of the descriptor.

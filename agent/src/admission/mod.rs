@@ -168,7 +168,10 @@ impl Admission {
 
     /// When a connection of this user may be taken up, if not now.
     pub fn connects(&self, uid: u32) -> Option<Instant> {
-        if Protection::Admission.is_out() { None } else { self.lock().pace.connect(uid, Instant::now()) }
+        if Protection::Admission.is_out() || Protection::Pace.is_out() {
+            return None;
+        }
+        self.lock().pace.connect(uid, Instant::now())
     }
 
     /// A place for process `pid` of `key`; none if others need it more. A refusal is counted, and
@@ -187,7 +190,7 @@ impl Admission {
             return work.await;
         }
         let begins = self.lock().pace.ask(key, Instant::now());
-        if let Some(begins) = begins {
+        if let Some(begins) = begins.filter(|_| !Protection::Pace.is_out()) {
             sleep_until(begins).await;
         }
         let (took, done) = self.turns.work(key, work).await;

@@ -8,6 +8,7 @@
 //! - `watch-x509-bundles`: the same for `FetchX509Bundles`, certificates in base64
 //! - `watch-x509`: opens `FetchX509SVID`; answers with each message, certificates and keys in base64,
 //!   until the stream ends
+//! - `fetch-x509`: the same, for the first message alone
 //! - `reconnect`: the next command opens a new connection
 //! - `setuid UID`: changes its own user
 //! - `exec PROGRAM`: becomes another program
@@ -28,6 +29,7 @@
 //!   answers to the agent's own questions are `honest`, none (`mute`) or in this process's name
 //!   (`posing`); becomes PROGRAM
 //! - `flood-connections COUNT KIND`: opens connections and keeps them: `silent`, or with `half` a frame
+//! - `flood-heard`: on how many of these the agent has said something
 //! - `flood-calls COUNT METHOD`: sends so many calls, a hundred on a connection, and reads no answer but
 //!   the agent's first question
 //! - `exec-over PROGRAM`: becomes another program, which goes on with the connection, and says so
@@ -47,6 +49,7 @@ use base64::engine::general_purpose::STANDARD;
 use countersign_common::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use countersign_common::proto::workload::{
     JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509BundlesRequest, X509svid, X509svidRequest,
+    X509svidResponse,
 };
 use countersign_tests::{HEADERS, Manners, PING, RawConnection, preface};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -61,7 +64,7 @@ use tonic::{Request, Status};
 async fn main() {
     let mut client = None;
     let mut raw = Raw::adopted();
-    let mut flood = Vec::new();
+    let mut flood = Vec::<RawConnection>::new();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("readable input");
         let words: Vec<&str> = line.split(' ').collect();
@@ -75,6 +78,10 @@ async fn main() {
             }
             ("exec", [program]) => panic!("{}", Command::new(program).exec()),
             ("flood-connections", [count, kind]) => flood.extend(connections(number(count), *kind == "half")),
+            ("flood-heard", _) => {
+                let heard = flood.iter().filter(|connection| connection.has_heard()).count();
+                say(json!({"code": "Ok", "heard": heard}));
+            }
             ("flood-calls", [count, method]) => flood.extend(calls(number(count), method)),
             ("exec-over", [program]) => panic!("{}", raw.hand_to(program).exec()),
             ("hand-over", [program]) => {
@@ -275,6 +282,7 @@ async fn perform(client: &mut SpiffeWorkloadApiClient<Channel>, command: &str, a
         ("watch", _) => watch(client).await,
         ("watch-x509-bundles", _) => watch_x509_bundles(client).await,
         ("watch-x509", _) => watch_x509(client).await,
+        ("fetch-x509", _) => fetch_x509(client).await,
         _ => panic!("no such command: {command} {arguments:?}"),
     };
     say(answer.unwrap_or_else(|status| refused(&status)));
@@ -319,20 +327,29 @@ async fn watch_x509_bundles(client: &mut SpiffeWorkloadApiClient<Channel>) -> Re
 async fn watch_x509(client: &mut SpiffeWorkloadApiClient<Channel>) -> Result<Value, Status> {
     let mut stream = client.fetch_x509svid(secured(X509svidRequest {})).await?.into_inner();
     while let Some(message) = stream.message().await? {
-        let one = |svid: &X509svid| {
-            json!({
-                "spiffe_id": svid.spiffe_id,
-                "chain": STANDARD.encode(&svid.x509_svid),
-                "key": STANDARD.encode(&svid.x509_svid_key),
-                "bundle": STANDARD.encode(&svid.bundle),
-                "hint": svid.hint,
-            })
-        };
-        let svids: Vec<_> = message.svids.iter().map(one).collect();
-        let federated: Vec<_> = message.federated_bundles.keys().collect();
-        say(json!({"code": "Ok", "svids": svids, "federated": federated, "crl": message.crl.len()}));
+        say(x509(&message));
     }
     Ok(json!({"code": "End"}))
+}
+
+async fn fetch_x509(client: &mut SpiffeWorkloadApiClient<Channel>) -> Result<Value, Status> {
+    let mut stream = client.fetch_x509svid(secured(X509svidRequest {})).await?.into_inner();
+    Ok(stream.message().await?.map_or_else(|| json!({"code": "End"}), |message| x509(&message)))
+}
+
+fn x509(message: &X509svidResponse) -> Value {
+    let one = |svid: &X509svid| {
+        json!({
+            "spiffe_id": svid.spiffe_id,
+            "chain": STANDARD.encode(&svid.x509_svid),
+            "key": STANDARD.encode(&svid.x509_svid_key),
+            "bundle": STANDARD.encode(&svid.bundle),
+            "hint": svid.hint,
+        })
+    };
+    let svids: Vec<_> = message.svids.iter().map(one).collect();
+    let federated: Vec<_> = message.federated_bundles.keys().collect();
+    json!({"code": "Ok", "svids": svids, "federated": federated, "crl": message.crl.len()})
 }
 
 fn secured<T>(message: T) -> Request<T> {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use countersign_tests::{Agent, AgentSettings, Workload, WorkloadSpec, root_or_skip, until};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{ATTACKER, VICTIM, entry, program, spec, status, uid};
@@ -111,6 +113,45 @@ async fn d1_many_users_in_one_cgroup_are_one_cgroup() {
     let (held, answer) = flood_of_a_cgroup(&["admission"]).await;
     assert_eq!(held, CONNECTIONS, "it works without the protection");
     assert_ne!(answer, "Ok");
+}
+
+/// As many connections as a user may have of 7680: at the pace of one processor, one each 3.2 ms, they
+/// are taken up in more than five seconds, and without it as fast as they come.
+const STORM: u64 = 1800;
+
+/// A storm of connections, then one of a victim that asks now and then. On how many of the storm the
+/// agent has spoken when the victim has its answer. On one processor, so that all machines are alike.
+async fn storm(without: &'static [&'static str]) -> u64 {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("our own processors");
+    let processor = (0..CpuSet::count()).find(|number| allowed.is_set(*number) == Ok(true)).expect("at least one");
+    let under = ["taskset", "--cpu-list", &processor.to_string()].map(str::to_owned).to_vec();
+    let (workload_api, admission) = ("max_connections = 7680", "max_requests = 64");
+    let settings = AgentSettings { under, workload_api, admission, without, ..AgentSettings::default() };
+    let (agent, program) = agent(settings).await;
+    let mut victim = Workload::start(&agent.workload_socket(), &spec(&program, VICTIM));
+    let mut flooder = Workload::start(&agent.workload_socket(), &spec(&program, ATTACKER));
+    assert_eq!(victim.ask("fetch billing").await.code(), "Ok");
+    assert_eq!(flooder.ask(&format!("flood-connections {STORM} silent")).await.0["opened"], STORM);
+    victim.say("reconnect").await;
+    assert_eq!(victim.ask("fetch billing").await.code(), "Ok");
+    flooder.ask("flood-heard").await.0["heard"].as_u64().expect("a number")
+}
+
+#[tokio::test]
+async fn d1_who_asks_now_and_then_does_not_wait_for_a_storm_of_connections() {
+    if !root_or_skip("processes of other users") {
+        return;
+    }
+    let heard = storm(&[]).await;
+    assert!((1..STORM).contains(&heard), "{heard}");
+}
+
+#[tokio::test]
+async fn d1_works_without_the_protection_pace() {
+    if !root_or_skip("processes of other users") {
+        return;
+    }
+    assert_eq!(storm(&["pace"]).await, STORM, "it came after all of them");
 }
 
 /// The requests of somebody who matches no entry are held for long: a backlog that stays.
