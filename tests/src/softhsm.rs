@@ -74,6 +74,44 @@ impl SoftHsm {
         format!("{{ module = \"{module}\", token = \"{label}\", pin.file = \"{}\" }}", pin.display())
     }
 
+    /// From now on the module is one that passes everything on, hangs in `C_Sign` while [`hang`](Self::hang)
+    /// says so, and counts how often somebody logged in.
+    ///
+    /// # Panics
+    /// There is no C compiler.
+    pub fn watch(&mut self) {
+        let (code, library) = (self.folder.join("watched.c"), self.folder.join("watched.so"));
+        std::fs::write(&code, WATCHED).expect("our folder");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC"]).arg(format!("-DMODULE=\"{}\"", self.module.display()));
+        cc.arg(format!("-DFOLDER=\"{}\"", self.folder.display())).arg("-o").arg(&library).arg(&code).arg("-ldl");
+        assert!(cc.status().expect("cc runs").success());
+        self.module = library;
+    }
+
+    /// Whether signatures hang. See [`watch`](Self::watch).
+    ///
+    /// # Panics
+    /// The folder is gone.
+    pub fn hang(&self, hangs: bool) {
+        let file = self.folder.join("hang");
+        if hangs {
+            std::fs::write(file, "").expect("our folder");
+        } else {
+            std::fs::remove_file(file).expect("it hangs");
+        }
+    }
+
+    /// How many signatures hang, or did. See [`watch`](Self::watch).
+    pub fn hanging(&self) -> usize {
+        std::fs::read(self.folder.join("hanging")).map_or(0, |each| each.len())
+    }
+
+    /// How often a PIN was refused. See [`watch`](Self::watch).
+    pub fn refused_logins(&self) -> usize {
+        std::fs::read(self.folder.join("refused")).map_or(0, |each| each.len())
+    }
+
     /// The module.
     pub fn module(&self) -> &Path {
         &self.module
@@ -133,3 +171,46 @@ impl SoftHsm {
         self.folder.join("pin")
     }
 }
+
+/// The functions of a module stand behind its version, in the order of the standard (PKCS #11 Base
+/// Specification, version 2.40, section 5.1): 18 is C_Login, 43 is C_Sign.
+const WATCHED: &str = r#"
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef unsigned long ulong;
+typedef ulong (*login_t)(ulong, ulong, void *, ulong);
+typedef ulong (*sign_t)(ulong, void *, ulong, void *, ulong *);
+struct list { unsigned char version[2]; void *functions[68]; };
+static struct list ours, *theirs;
+
+static void note(const char *path) {
+    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (file >= 0) { (void)!write(file, ".", 1); close(file); }
+}
+
+static ulong login(ulong session, ulong user, void *pin, ulong length) {
+    ulong said = ((login_t)theirs->functions[18])(session, user, pin, length);
+    if (said == 0xa0) note(FOLDER "/refused");
+    return said;
+}
+
+static ulong sign(ulong session, void *data, ulong length, void *signature, ulong *signed_length) {
+    if (access(FOLDER "/hang", F_OK) == 0) note(FOLDER "/hanging");
+    while (access(FOLDER "/hang", F_OK) == 0) usleep(10000);
+    return ((sign_t)theirs->functions[43])(session, data, length, signature, signed_length);
+}
+
+ulong C_GetFunctionList(struct list **list) {
+    void *library = dlopen(MODULE, RTLD_NOW | RTLD_LOCAL);
+    ulong (*get)(struct list **) = library ? (ulong (*)(struct list **))dlsym(library, "C_GetFunctionList") : 0;
+    if (!get || get(&theirs) != 0) return 5;
+    memcpy(&ours, theirs, sizeof ours);
+    ours.functions[18] = login;
+    ours.functions[43] = sign;
+    *list = &ours;
+    return 0;
+}
+"#;

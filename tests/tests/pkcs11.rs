@@ -175,6 +175,61 @@ async fn a_disk_that_stays_full_does_not_fill_the_token() {
 }
 
 #[tokio::test]
+async fn a_token_that_hangs_holds_up_nobody_who_does_not_need_it() {
+    let Some((_folder, mut hsm)) = token() else { return };
+    hsm.watch();
+    let mut agent = agent(&hsm).await;
+    let token = is_served(&agent).await;
+    let [mut asks, mut other, mut third] =
+        [(); 3].map(|()| Workload::start(&agent.workload_socket(), &WorkloadSpec::default()));
+    hsm.hang(true);
+    asks.say("fetch billing").await;
+    until("a signature that hangs", || (hsm.hanging() == 1).then_some(())).await;
+    assert_eq!(other.ask(&format!("validate billing {token}")).await.code(), "Ok");
+    does(&agent, &["authority", "show"]);
+    assert_eq!(asks.hear().await.code(), "Unavailable", "it waited for as long as a token may take");
+    // Nobody is sent after it.
+    assert_eq!(third.ask("fetch billing").await.code(), "Unavailable");
+    assert_eq!(hsm.hanging(), 1);
+    hsm.hang(false);
+    let served = async { while third.ask("fetch billing").await.code() != "Ok" {} };
+    tokio::time::timeout(LIMIT, served).await.expect("it signs again");
+
+    hsm.hang(true);
+    other.say("fetch billing").await;
+    until("a signature that hangs", || (hsm.hanging() == 2).then_some(())).await;
+    assert!(agent.terminate().await.success(), "it stops all the same");
+    hsm.hang(false);
+}
+
+#[tokio::test]
+async fn a_pin_that_is_wrong_by_now_is_tried_once() {
+    let Some((_folder, mut hsm)) = token() else { return };
+    hsm.watch();
+    let mut agent = agent(&hsm).await;
+    is_served(&agent).await;
+    let changed = hsm.tool(&["--change-pin", "--new-pin", "8402"]);
+    assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
+    hsm.take_out();
+    let mut workload = Workload::start(&agent.workload_socket(), &WorkloadSpec::default());
+    assert_eq!(workload.ask("fetch billing").await.code(), "Unavailable");
+    hsm.put_back();
+    let tried = async {
+        while hsm.refused_logins() == 0 {
+            workload.ask("fetch billing").await;
+        }
+    };
+    tokio::time::timeout(LIMIT, tried).await.expect("the token is found again");
+    for _ in 0..5 {
+        assert_eq!(workload.ask("fetch billing").await.code(), "Unavailable");
+    }
+    assert_eq!(hsm.refused_logins(), 1);
+    hsm.set_pin_file("8402");
+    agent.restart().await;
+    is_served(&agent).await;
+}
+
+#[tokio::test]
 async fn an_agent_moves_its_keys_to_a_token_by_making_new_ones() {
     let Some((_folder, hsm)) = token() else { return };
     let mut agent = Agent::start(AgentSettings { under: hsm.under(), ..AgentSettings::default() }).await;

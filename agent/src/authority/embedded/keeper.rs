@@ -17,7 +17,7 @@ use super::form;
 use super::jwt_key::JwtKey;
 use super::key_ring::{KeyRing, NewKey};
 use super::life::{self, Step};
-use super::pkcs11::{KeyId, Pkcs11Key, Pkcs11Token};
+use super::pkcs11::{KeyId, MAKES_WITHIN, Pkcs11Key, Pkcs11Token};
 use super::record::Make;
 use super::rings::{BothTerms, Kind};
 use super::sealed::{self, StateError};
@@ -238,11 +238,15 @@ impl Keeper {
         let (domain, upstream, token) = (self.trust_domain.clone(), self.upstream.clone(), self.token.clone());
         let wanted = keys.rings.of(kind).validity_of_next(now, terms);
         let make = terms.make.clone();
-        let made = tokio::task::spawn_blocking(move || match make {
+        let in_token = self.token.clone();
+        let work = move || match make {
             Make::Jwt(algorithm) => JwtKey::generate(algorithm, token.as_ref()).map(NewKey::Jwt),
             _ => X509Key::generate(&domain, upstream.as_deref(), wanted, token.as_ref()).map(NewKey::X509),
-        });
-        made.await.unwrap_or(Err(AuthorityError::Crypto("make a key")))
+        };
+        match in_token {
+            Some(token) => token.within(MAKES_WITHIN, work).await,
+            None => tokio::task::spawn_blocking(work).await.unwrap_or(Err(AuthorityError::Crypto("make a key"))),
+        }
     }
 
     /// After a change, or an attempt at one: what was in the token before and is not saved any more is
@@ -252,22 +256,15 @@ impl Keeper {
         if let Some(token) = &self.token {
             token.change_is_over(|id| now.contains_key(&id));
         }
-        let gone: Vec<_> = before.into_iter().filter(|(id, _)| !now.contains_key(id)).collect();
-        if gone.is_empty() {
-            return;
-        }
-        let destroying = tokio::task::spawn_blocking(move || {
-            for (id, key) in gone {
-                match key.destroy() {
-                    Ok(()) => tracing::info!(cka_id = %id, "a key that is done was destroyed in its token"),
-                    Err(error) => {
-                        tracing::warn!(cka_id = %id, %error, "a key that is done stays in its token; destroy it there")
-                    }
+        for (id, key) in before.into_iter().filter(|(id, _)| !now.contains_key(id)) {
+            let token = Arc::clone(key.token());
+            match token.within(MAKES_WITHIN, move || key.destroy().map_err(AuthorityError::Pkcs11)).await {
+                Ok(()) => tracing::info!(cka_id = %id, "a key that is done was destroyed in its token"),
+                Err(error) => {
+                    tracing::warn!(cka_id = %id, %error, "a key that is done stays in its token; destroy it there");
                 }
             }
-        });
-        // It fails only with the agent.
-        let _ = destroying.await;
+        }
     }
 
     /// Saves the rings, then publishes them: the bundle first, so that a key is known before it signs.

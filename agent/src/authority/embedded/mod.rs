@@ -54,6 +54,7 @@ use self::jwt_key::JwtKey;
 use self::keeper::{AtRest, Keeper, Published, Reply, Request};
 use self::key_ring::KeyRing;
 use self::life::Terms;
+use self::pkcs11::SIGNS_WITHIN;
 use self::record::Make;
 use self::rings::BothTerms;
 use self::signer::Signer;
@@ -288,26 +289,19 @@ impl Authority for EmbeddedAuthority {
 
     async fn sign_jwt(&self, grant: &Grant) -> Result<JwtSvid, AuthorityError> {
         let (signer, now) = self.signer_and_now(&self.jwt).await?;
-        if signer.key.token_key().is_none() {
+        let Some(token) = signer.key.token_key().map(|key| Arc::clone(key.token())) else {
             return signer.sign(grant, self.issuer.as_deref(), now);
-        }
+        };
         let (grant, issuer) = (grant.clone(), self.issuer.clone());
-        aside(move || signer.sign(&grant, issuer.as_deref(), now)).await
+        token.within(SIGNS_WITHIN, move || signer.sign(&grant, issuer.as_deref(), now)).await
     }
 
     async fn sign_x509(&self, grant: &X509Grant, public_key: &[u8]) -> Result<SignedX509, AuthorityError> {
         let (signer, now) = self.signer_and_now(&self.x509).await?;
-        if signer.key.token_key().is_none() {
+        let Some(token) = signer.key.token_key().map(|key| Arc::clone(key.token())) else {
             return signer.sign(grant, public_key, now);
-        }
+        };
         let (grant, public_key) = (grant.clone(), public_key.to_vec());
-        aside(move || signer.sign(&grant, &public_key, now)).await
+        token.within(SIGNS_WITHIN, move || signer.sign(&grant, &public_key, now)).await
     }
-}
-
-/// Has a signature made on a thread that may block, as a token does.
-async fn aside<T: Send + 'static>(
-    sign: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
-) -> Result<T, AuthorityError> {
-    tokio::task::spawn_blocking(sign).await.map_err(|_| AuthorityError::Stopped)?
 }

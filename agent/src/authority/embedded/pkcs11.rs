@@ -4,6 +4,7 @@
 //! The module is code of the operator's choice that runs in this process, so nobody else may be able
 //! to replace it. Who is connected, and how often, the room below knows.
 
+mod asking;
 mod connection;
 mod key;
 mod signature;
@@ -12,16 +13,25 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cryptoki::error::Error;
 use cryptoki::types::AuthPin;
 
 use super::key_file::{self, Fault, SecretSource};
+use crate::authority::AuthorityError;
 use crate::trusted_path::{self, Owners, PathError};
+use asking::Asking;
 use connection::Connection;
 use key::Made;
 pub(super) use key::{KeyId, Pkcs11Key, REFERENCE};
 pub(super) use signature::to_asn1;
+
+/// How long a token may take to sign.
+pub(super) const SIGNS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long it may take to make a key, or to forget one.
+pub(super) const MAKES_WITHIN: Duration = Duration::from_secs(60);
 
 /// The longest PIN that is read, in bytes.
 const MAX_PIN_BYTES: usize = 256;
@@ -43,6 +53,7 @@ pub struct Pkcs11Source {
 /// A token that its user is logged in to.
 pub struct Pkcs11Token {
     connection: Connection,
+    asking: Asking,
     /// Keys that were made and that no saved state names so far.
     made: Mutex<Vec<Made>>,
 }
@@ -136,6 +147,12 @@ pub enum Pkcs11Error {
         /// What it said.
         source: Error,
     },
+    /// It did not answer in time, or does not answer somebody before.
+    #[error("token {label:?} does not answer")]
+    Slow {
+        /// The token.
+        label: String,
+    },
     /// The crypto library failed.
     #[error("the crypto library could not {0}")]
     Crypto(&'static str),
@@ -150,7 +167,20 @@ impl Pkcs11Token {
         let pin = read_pin(&source.pin)?;
         let path = trusted(&source.module)?;
         let connection = Connection::open(path, source.token.clone(), pin)?;
-        Ok(Self { connection, made: Mutex::default() })
+        Ok(Self { connection, asking: Asking::default(), made: Mutex::default() })
+    }
+
+    /// Does `work`, which asks the token, on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `work`, or it took longer than `limit`.
+    pub(super) async fn within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
+    ) -> Result<T, AuthorityError> {
+        let slow = || AuthorityError::Pkcs11(Pkcs11Error::Slow { label: self.label() });
+        self.asking.within(limit, work).await.unwrap_or_else(|| Err(slow()))
     }
 
     fn label(&self) -> String {

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     pin: AuthPin,
     idle: Mutex<Vec<Opened>>,
     started: RwLock<Started>,
+    /// Whether the token has refused the PIN. Each try more brings it nearer to being locked.
+    has_refused: AtomicBool,
 }
 
 /// A module that was started. Whoever speaks to it holds this for reading.
@@ -74,7 +77,8 @@ impl Connection {
         }
         let slot = find(&module, &label)?;
         let started = RwLock::new(Started { module, slot: Some(slot), at: None });
-        let connection = Self { path, label, pin, idle: Mutex::default(), started };
+        let has_refused = AtomicBool::new(false);
+        let connection = Self { path, label, pin, idle: Mutex::default(), started, has_refused };
         let first = connection.log_in(&connection.started())?;
         connection.give_back(first);
         Ok(connection)
@@ -124,6 +128,9 @@ impl Connection {
     fn log_in(&self, started: &Started) -> Result<Opened, Pkcs11Error> {
         let failed = |doing| move |source| Pkcs11Error::Failed { label: self.label.clone(), doing, source };
         let label = || self.label.clone();
+        if self.has_refused.load(Ordering::Acquire) {
+            return Err(Pkcs11Error::WrongPin { label: label() });
+        }
         let slot = started.slot.ok_or_else(|| Pkcs11Error::NoToken { label: label(), found: vec![] })?;
         let info = started.module.get_token_info(slot).map_err(failed("say what it is"))?;
         if info.user_pin_final_try() || info.user_pin_locked() {
@@ -133,7 +140,10 @@ impl Connection {
         match session.login(UserType::User, Some(&self.pin)) {
             // The login is that of the process, not of the session.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(Error::Pkcs11(RvError::PinIncorrect, _)) => return Err(Pkcs11Error::WrongPin { label: label() }),
+            Err(Error::Pkcs11(RvError::PinIncorrect, _)) => {
+                self.has_refused.store(true, Ordering::Release);
+                return Err(Pkcs11Error::WrongPin { label: label() });
+            }
             Err(Error::Pkcs11(RvError::PinLocked, _)) => return Err(Pkcs11Error::PinLocked { label: label() }),
             Err(error) => return Err(failed("log its user in")(error)),
         }
@@ -177,11 +187,11 @@ impl Connection {
 
 /// Whether what is known of the token may not be true any more. What it refuses for good is not.
 fn may_be_lost(failure: &Failure) -> bool {
-    use RvError::{DataLenRange, KeyTypeInconsistent, MechanismInvalid, TokenWriteProtected};
+    use RvError::{DataLenRange, DeviceMemory, KeyTypeInconsistent, MechanismInvalid, TokenWriteProtected};
     match failure {
         Failure::NoKey(_) => true,
         Failure::Said(Error::Pkcs11(said, _)) => {
-            !matches!(said, DataLenRange | KeyTypeInconsistent | MechanismInvalid | TokenWriteProtected)
+            !matches!(said, DataLenRange | DeviceMemory | KeyTypeInconsistent | MechanismInvalid | TokenWriteProtected)
         }
         Failure::Said(_) => false,
         Failure::Unreachable(error) => !matches!(error, Pkcs11Error::WrongPin { .. } | Pkcs11Error::PinLocked { .. }),

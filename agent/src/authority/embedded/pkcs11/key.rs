@@ -149,6 +149,11 @@ impl Pkcs11Key {
         self.id
     }
 
+    /// The token that has it.
+    pub(in crate::authority::embedded) fn token(&self) -> &Arc<Pkcs11Token> {
+        &self.token
+    }
+
     pub(in crate::authority::embedded) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
