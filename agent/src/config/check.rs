@@ -96,4 +96,15 @@ mod tests {
             assert!(issuer(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_token_label_is_what_fits_into_a_token() {
+        let longest = "l".repeat(32);
+        for text in ["countersign", "my token", "\u{e9}", &longest] {
+            assert_eq!(token_label(text), Ok(text.to_owned()));
+        }
+        for text in ["", " ", "padded ", " padded", "two\nlines", &"l".repeat(33), &"\u{e9}".repeat(17)] {
+            assert!(token_label(text).is_err(), "{text:?}");
+        }
+    }
 }

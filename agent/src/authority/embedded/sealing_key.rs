@@ -32,7 +32,10 @@ pub enum SealingKeyError {
         fault: Fault,
     },
     /// Not 32 bytes.
-    #[error("the sealing key {place} is not exactly 32 bytes long; a new one, for a new store only, comes from: {NEW}")]
+    #[error(
+        "the sealing key {place} is not exactly 32 bytes long; a new one, for a new store only, comes from: {}",
+        new_key(place)
+    )]
     Length {
         /// Which file or credential.
         place: SecretSource,
@@ -46,11 +49,17 @@ pub enum SealingKeyError {
 }
 
 /// How a sealing key is made.
-const NEW: &str = "(umask 077; head -c 32 /dev/urandom > FILE)";
+fn new_key(place: &SecretSource) -> String {
+    let file = match place {
+        SecretSource::File(path) => path.display().to_string(),
+        SecretSource::Credential(_) => "FILE".to_owned(),
+    };
+    format!("(umask 077; head -c 32 /dev/urandom > {file})")
+}
 
-fn advice(source: &SecretSource, fault: &Fault) -> String {
-    match (source, fault) {
-        (SecretSource::File(_), Fault::Unreadable(_)) => format!("; one for a new store is made by: {NEW}"),
+fn advice(place: &SecretSource, fault: &Fault) -> String {
+    match (place, fault) {
+        (SecretSource::File(_), Fault::Unreadable(_)) => format!("; make one with: {}", new_key(place)),
         _ => String::new(),
     }
 }
