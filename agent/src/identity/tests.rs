@@ -2,6 +2,7 @@
 
 mod fake;
 mod federation;
+mod model;
 mod renewal;
 mod x509;
 

@@ -59,7 +59,7 @@ impl JwtCache {
 
     /// The token of this grant: the one issued before while it is in the first half of
     /// its life, else a new one. If no new one can be had, the old one serves until it
-    /// expires; an expired one never does, nor does one whose key was tainted or revoked.
+    /// expires; an expired one never does, nor does one whose key was tainted or revoked or has left the bundle.
     ///
     /// `now` is asked after each wait: for another caller's signature, or for one that fails,
     /// a token may have to wait until it has expired.
@@ -69,7 +69,7 @@ impl JwtCache {
     pub async fn get(&self, grant: &Grant, now: impl Fn() -> Timestamp) -> Result<Cached, AuthorityError> {
         let slot = self.slots.of(grant);
         let mut token = slot.lock().await;
-        token.take_if(|svid| self.bundles.borrow().tainted.contains(&svid.kid));
+        token.take_if(|svid| !is_of_good_key(svid, &self.bundles.borrow()));
         let asked = now();
         if let Some(svid) = token.as_ref().filter(|svid| is_fresh(svid, asked)) {
             return Ok(Cached { svid: Arc::clone(svid), reused: true });
@@ -100,6 +100,13 @@ impl JwtCache {
     pub fn forget(&self, instance: &ProcessInstance) {
         self.slots.forget(instance);
     }
+}
+
+/// Neither tainted nor gone. A key stays in the bundle for longer than its tokens live; but if the clock was set
+/// back and put right later, it may have come to its end in between, and the token is in its time again.
+fn is_of_good_key(svid: &JwtSvid, bundles: &BundleSet) -> bool {
+    let is_published = bundles.own.jwt_authorities.iter().any(|authority| authority.kid == svid.kid);
+    is_published && !bundles.tainted.contains(&svid.kid)
 }
 
 /// In the first half of its life. A clock that was set back before `iat` does not make a

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_common::bundle::{Bundle, BundleSet};
+use countersign_common::bundle::{Bundle, BundleSet, Curve, JwtAuthority, PublicKey};
 use countersign_common::entry::EntrySet;
 use countersign_common::secret::BearerToken;
 use countersign_common::spiffe_id::{SpiffeId, TrustDomain};
@@ -67,14 +67,18 @@ impl Authority for Numbering {
     }
 }
 
-/// A bundle without keys, and these that are tainted.
+/// A bundle with the key that signs, and these that are tainted.
 fn bundles<const N: usize>(tainted: [&str; N]) -> BundleSet {
     let trust_domain = TrustDomain::parse("example.org").unwrap();
     let own = Bundle {
         trust_domain,
         sequence: 1,
         refresh_hint: Duration::from_secs(300),
-        jwt_authorities: vec![],
+        jwt_authorities: vec![JwtAuthority {
+            kid: "key".to_owned(),
+            algorithm: None,
+            key: PublicKey::Ec { curve: Curve::P256, point: vec![] },
+        }],
         x509_authorities: vec![],
     };
     BundleSet { own: Arc::new(own), foreign: BTreeMap::new(), tainted: tainted.map(str::to_owned).into() }
@@ -131,6 +135,20 @@ async fn a_token_of_a_tainted_key_is_not_handed_out_again() {
     // Not even where there is nothing else to hand out.
     authority.fails.store(true, Ordering::Relaxed);
     assert_eq!(jti(&cache, &authority, &grant, 1003).await, None);
+}
+
+#[tokio::test]
+async fn a_token_of_a_key_that_left_the_bundle_is_not_handed_out_again() {
+    let (authority, cache) = cache();
+    let grant = grant(1, "a");
+    assert_eq!(jti(&cache, &authority, &grant, 1000).await.as_deref(), Some("0"));
+    // As after a clock that was set back by days and put right: the key is gone, the token in its time.
+    let mut without = bundles([]);
+    Arc::make_mut(&mut without.own).jwt_authorities.clear();
+    authority.bundles.send_replace(Arc::new(without));
+    assert_eq!(jti(&cache, &authority, &grant, 1001).await.as_deref(), Some("1"));
+    authority.fails.store(true, Ordering::Relaxed);
+    assert_eq!(jti(&cache, &authority, &grant, 1002).await, None, "nobody could check it");
 }
 
 #[tokio::test]

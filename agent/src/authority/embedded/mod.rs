@@ -27,6 +27,8 @@ mod x509_key;
 mod x509_leaf;
 
 #[cfg(test)]
+mod on_disk;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
