@@ -128,7 +128,7 @@ fn authority_to_wire(key: &KeyView) -> X509Authority {
     X509Authority {
         subject_key_id: key.id.clone(),
         algorithm: key.algorithm.to_owned(),
-        held_in: key.home.name().to_owned(),
+        held_in: key.held_in.name().to_owned(),
         state: key.state.name().to_owned(),
         created: key.created.seconds(),
         activates: key.activates.seconds(),
@@ -141,7 +141,7 @@ fn key_to_wire(key: &KeyView) -> JwtKey {
     JwtKey {
         kid: key.id.clone(),
         algorithm: key.algorithm.to_owned(),
-        held_in: key.home.name().to_owned(),
+        held_in: key.held_in.name().to_owned(),
         state: key.state.name().to_owned(),
         created: key.created.seconds(),
         activates: key.activates.seconds(),

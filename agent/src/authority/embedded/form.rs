@@ -19,7 +19,7 @@ use super::jwt_key::JwtKey;
 use super::key_ring::KeyRing;
 use super::life::Ring;
 use super::pkcs11::Pkcs11Token;
-use super::private_key::{Home, PrivateKey};
+use super::private_key::{HeldIn, PrivateKey};
 use super::record::{KeyRecord, Make, Phase, algorithm_name};
 use super::rings::Rings;
 use super::sealed::{Form, StateError};
@@ -139,7 +139,7 @@ impl From<First> for Second {
     fn from(first: First) -> Self {
         let record = |key: FirstKey| {
             let FirstKey { kid, algorithm, created, phase } = key;
-            KeyRecord { id: kid, make: Make::Jwt(algorithm), home: Home::State, created, validity: None, phase }
+            KeyRecord { id: kid, make: Make::Jwt(algorithm), held_in: HeldIn::State, created, validity: None, phase }
         };
         let jwt = first.keys.into_iter().map(record).collect();
         Self { sequence: first.sequence, refresh_hint: first.refresh_hint, jwt, x509: Vec::new() }
@@ -164,7 +164,7 @@ fn private_key(
     token: Token<'_>,
 ) -> Result<PrivateKey, StateError> {
     let key = PrivateKey::read(at_rest, algorithm, token)?;
-    if key.home() == record.home { Ok(key) } else { Err(StateError::Damaged) }
+    if key.held_in() == record.held_in { Ok(key) } else { Err(StateError::Damaged) }
 }
 
 fn x509_key(

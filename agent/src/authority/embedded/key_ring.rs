@@ -11,7 +11,7 @@ use countersign_common::svid::x509::Certificate;
 use super::jwt_key::JwtKey;
 use super::life::Terms;
 use super::pkcs11::{KeyId, Pkcs11Key};
-use super::private_key::Home;
+use super::private_key::HeldIn;
 use super::record::{KeyRecord, Make, Phase};
 use super::rings::{BothTerms, Kind, Rings};
 use super::signer::Signer;
@@ -46,13 +46,13 @@ impl KeyRing {
     pub(super) fn prepare(&mut self, key: NewKey, now: Timestamp) {
         match key {
             NewKey::Jwt(key) => {
-                let home = home(key.token_key());
-                self.rings.jwt.prepare(key.kid().to_owned(), Make::Jwt(key.algorithm()), home, None, now);
+                let held_in = held_in(key.token_key());
+                self.rings.jwt.prepare(key.kid().to_owned(), Make::Jwt(key.algorithm()), held_in, None, now);
                 self.jwt.insert(key.kid().to_owned(), Arc::new(key));
             }
             NewKey::X509(key) => {
                 let (id, make, validity) = (key.id().to_owned(), key.make().clone(), key.validity());
-                self.rings.x509.prepare(id.clone(), make, home(key.token_key()), Some(validity), now);
+                self.rings.x509.prepare(id.clone(), make, held_in(key.token_key()), Some(validity), now);
                 self.x509.insert(id, Arc::new(key));
             }
         }
@@ -114,8 +114,8 @@ impl KeyRing {
     }
 }
 
-fn home(token_key: Option<&Pkcs11Key>) -> Home {
-    if token_key.is_some() { Home::Pkcs11 } else { Home::State }
+fn held_in(token_key: Option<&Pkcs11Key>) -> HeldIn {
+    if token_key.is_some() { HeldIn::Pkcs11 } else { HeldIn::State }
 }
 
 fn signer<K>(rings: &Rings, kind: Kind, keys: &BTreeMap<String, Arc<K>>, terms: &Terms) -> Option<Signer<K>> {

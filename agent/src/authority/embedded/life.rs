@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
 
-use super::private_key::Home;
+use super::private_key::HeldIn;
 use super::record::{KeyRecord, Make, Phase, Validity, before, last};
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ pub(super) struct Terms {
     /// How new keys are made.
     pub(super) make: Make,
     /// Where their private halves are.
-    pub(super) home: Home,
+    pub(super) held_in: HeldIn,
     /// How long a key signs.
     pub(super) key_life: Duration,
     /// Longest life of what it signs.
@@ -162,8 +162,15 @@ impl Ring {
     }
 
     /// Adds a key that signs nothing yet.
-    pub(super) fn prepare(&mut self, id: String, make: Make, home: Home, validity: Option<Validity>, now: Timestamp) {
-        self.keys.push(KeyRecord { id, make, home, created: now, validity, phase: Phase::Prepared });
+    pub(super) fn prepare(
+        &mut self,
+        id: String,
+        make: Make,
+        held_in: HeldIn,
+        validity: Option<Validity>,
+        now: Timestamp,
+    ) {
+        self.keys.push(KeyRecord { id, make, held_in, created: now, validity, phase: Phase::Prepared });
     }
 
     /// Makes the prepared key the active one, and the active one retire.

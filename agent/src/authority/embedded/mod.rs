@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use key_file::{Fault, SecretSource};
 pub use pkcs11::{Pkcs11Error, Pkcs11Source, Pkcs11Token};
-pub use private_key::Home;
+pub use private_key::HeldIn;
 pub use restored::restored_state;
 pub use rings::{Kind, NameError};
 pub use sealed::StateError;
@@ -106,12 +106,12 @@ impl Options {
         }
         let refresh_hint = self.refresh_hint;
         let (make, key_life, max_ttl) = (Make::Jwt(self.algorithm), self.key_life, self.max_jwt_ttl);
-        let home = if self.token.is_some() { Home::Pkcs11 } else { Home::State };
-        let jwt = Terms { make, home, key_life, max_ttl, refresh_hint, issuer_ends: None };
+        let held_in = if self.token.is_some() { HeldIn::Pkcs11 } else { HeldIn::State };
+        let jwt = Terms { make, held_in, key_life, max_ttl, refresh_hint, issuer_ends: None };
         let upstream = self.upstream.as_deref();
         let x509 = Terms {
             make: upstream.map_or(Make::SelfSigned, |upstream| upstream.make().clone()),
-            home,
+            held_in,
             key_life: self.x509_key_life,
             max_ttl: self.max_x509_ttl,
             refresh_hint,

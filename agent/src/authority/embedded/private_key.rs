@@ -12,7 +12,7 @@ use super::sealed::StateError;
 /// Where the private halves of keys are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Home {
+pub enum HeldIn {
     /// In the authority's sealed state, and in this process.
     #[default]
     State,
@@ -20,7 +20,7 @@ pub enum Home {
     Pkcs11,
 }
 
-impl Home {
+impl HeldIn {
     /// The word for it, as in the admin API.
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,10 +58,10 @@ impl PrivateKey {
         found.map(Self::There).map_err(|error| StateError::Token(error.to_string()))
     }
 
-    pub(super) fn home(&self) -> Home {
+    pub(super) fn held_in(&self) -> HeldIn {
         match self {
-            Self::Here(_) => Home::State,
-            Self::There(_) => Home::Pkcs11,
+            Self::Here(_) => HeldIn::State,
+            Self::There(_) => HeldIn::Pkcs11,
         }
     }
 }

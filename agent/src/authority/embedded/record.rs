@@ -7,7 +7,7 @@ use countersign_common::svid::jwt::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use super::life::{LATE_SIGNATURE, Terms};
-use super::private_key::Home;
+use super::private_key::HeldIn;
 
 /// How a key is made. The schedule asks only whether that is how new ones are to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ pub(super) struct KeyRecord {
     pub(super) id: String,
     pub(super) make: Make,
     /// Where its private half is.
-    #[serde(default, skip_serializing_if = "Home::is_state")]
-    pub(super) home: Home,
+    #[serde(default, skip_serializing_if = "HeldIn::is_state")]
+    pub(super) held_in: HeldIn,
     pub(super) created: Timestamp,
     /// Of its certificate, if it has one. Without, it ends when the terms say.
     pub(super) validity: Option<Validity>,
@@ -97,7 +97,7 @@ impl KeyRecord {
 
     /// Whether it is as new ones are to be: made so, and kept there.
     pub(super) fn is_as_wanted(&self, terms: &Terms) -> bool {
-        self.make == terms.make && self.home == terms.home
+        self.make == terms.make && self.held_in == terms.held_in
     }
 
     /// When it has to stop signing, successor or not; `None` unless it is active.

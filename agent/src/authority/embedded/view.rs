@@ -4,7 +4,7 @@ use countersign_common::clock::Timestamp;
 use countersign_common::spiffe_id::TrustDomain;
 
 use super::life::{Ring, Terms};
-use super::private_key::Home;
+use super::private_key::HeldIn;
 use super::record::{KeyRecord, Make, Phase};
 use super::rings::{BothTerms, Kind, Rings};
 
@@ -41,7 +41,7 @@ pub struct KeyView {
     /// signed its own.
     pub root: Option<String>,
     /// Where its private half is.
-    pub home: Home,
+    pub held_in: HeldIn,
     /// What it is doing.
     pub state: KeyState,
     /// When it was made.
@@ -126,6 +126,6 @@ impl KeyView {
             Make::SelfSigned => ("ES256", None),
             Make::Under { root, .. } => ("ES256", Some(root.clone())),
         };
-        Self { id: key.id.clone(), algorithm, root, home: key.home, state, created: key.created, activates, ends }
+        Self { id: key.id.clone(), algorithm, root, held_in: key.held_in, state, created: key.created, activates, ends }
     }
 }

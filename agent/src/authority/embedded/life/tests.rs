@@ -12,7 +12,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn terms() -> Terms {
     Terms {
         make: Make::Jwt(Algorithm::Es256),
-        home: Home::State,
+        held_in: HeldIn::State,
         key_life: 24 * HOUR,
         max_ttl: HOUR,
         refresh_hint: Duration::from_secs(300),
@@ -32,7 +32,7 @@ fn make(ring: &mut Ring, now: Timestamp, terms: &Terms, made: &mut u64) {
     let wanted = ring.validity_of_next(now, terms);
     let until = terms.issuer_ends.map_or(wanted.until, |ends| wanted.until.min(ends));
     let validity = (!matches!(terms.make, Make::Jwt(_))).then_some(Validity { until, ..wanted });
-    ring.prepare(format!("key-{made}"), terms.make.clone(), terms.home, validity, now);
+    ring.prepare(format!("key-{made}"), terms.make.clone(), terms.held_in, validity, now);
 }
 
 /// Takes every step that is due, as the keeper does. Names of new keys come from `made`.
@@ -106,7 +106,7 @@ fn another_algorithm_takes_over_once_its_key_has_been_published() {
 fn a_prepared_key_of_an_algorithm_that_is_not_wanted_any_more_is_replaced() {
     let (mut terms, mut ring, mut made) = (terms(), Ring::default(), 0);
     settle(&mut ring, START, &terms, &mut made);
-    ring.prepare("by-hand".into(), Make::Jwt(Algorithm::Es256), Home::State, None, START);
+    ring.prepare("by-hand".into(), Make::Jwt(Algorithm::Es256), HeldIn::State, None, START);
     terms.make = Make::Jwt(Algorithm::Rs256);
     assert_eq!(settle(&mut ring, after(1), &terms, &mut made), [Step::Drop("by-hand".into()), Step::Prepare]);
 }

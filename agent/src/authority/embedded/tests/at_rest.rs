@@ -157,7 +157,7 @@ fn rings_whose_records_and_keys_do_not_agree_are_damaged() {
     other_time.rings.x509.keys[0].validity = Some(Validity { from: now, until: now.after(2 * HOUR) });
     assert!(read(&written(&other_time)).is_err(), "another end than its certificate's");
     let mut elsewhere = keys.clone();
-    elsewhere.rings.jwt.keys[0].home = Home::Pkcs11;
+    elsewhere.rings.jwt.keys[0].held_in = HeldIn::Pkcs11;
     assert!(read(&written(&elsewhere)).is_err(), "a key that is said to be in a token, and is here");
     let (others, _) = keys_in_hand();
     let mut other_key = keys.clone();
