@@ -251,17 +251,18 @@ fn calls(count: usize, method: &str) -> Vec<RawConnection> {
     let socket = socket();
     let request = JwtsvidRequest { audience: vec!["billing".to_owned()], spiffe_id: String::new() }.encode_to_vec();
     let mut opened = Vec::new();
-    for call in 0..count {
-        if call % 100 == 0 {
-            opened.extend(RawConnection::open(&socket).ok());
-        }
-        if let Some(connection) = opened.last_mut() {
+    for first in (0..count).step_by(100) {
+        let Ok(mut connection) = RawConnection::open(&socket) else { continue };
+        for _ in first..count.min(first + 100) {
             let _ = connection.call(method, if method == "FetchJWTSVID" { &request } else { &[] });
         }
-    }
-    // Whose calls were not all turned away has to prove that it asks, or it takes no stream at all.
-    if let Some(first) = opened.first_mut() {
-        while first.next_frame().is_ok_and(|(kind, ..)| kind != PING) {}
+        // Whose calls were not all turned away has to prove that it asks, or it takes no stream at
+        // all. So the first calls are taken before any of another connection are sent: those could be
+        // taken in their place, and nothing would be asked here.
+        if first == 0 {
+            while connection.next_frame().is_ok_and(|(kind, ..)| kind != PING) {}
+        }
+        opened.push(connection);
     }
     say(json!({"code": "Ok", "connections": opened.len()}));
     opened
