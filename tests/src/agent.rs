@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
 use crate::binary::{countersign, weakened_countersign};
-use crate::wait::until;
+use crate::wait::{LIMIT, until};
 
 /// What differs from one agent under test to the next.
 #[derive(Clone, Debug)]
@@ -164,10 +164,10 @@ impl Agent {
     /// said, and that it failed.
     pub fn refuses_to_start(&mut self) -> String {
         self.kill();
-        let mut words = self.settings.under.clone();
-        words.push(countersign().display().to_string());
-        let mut agent = Command::new(&words[0]);
-        agent.args(&words[1..]).args(["agent", "--config"]);
+        // One that starts all the same is a failure, and not a wait without end (timeout(1)).
+        let mut agent = Command::new("timeout");
+        agent.args(["--signal=KILL", &LIMIT.as_secs().to_string()]).args(&self.settings.under).arg(countersign());
+        agent.args(["agent", "--config"]);
         let ended = agent.arg(self.folder.path().join("agent.toml")).output();
         let ended = ended.expect("the agent starts");
         assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
