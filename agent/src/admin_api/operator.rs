@@ -80,7 +80,8 @@ impl Journal {
     }
 
     async fn write(&self, record: Record) -> Result<(), Status> {
-        let (event, outcome, pid, uid) = (record.event, record.outcome, record.caller.pid, record.caller.uid);
+        let (event, outcome, pid, uid) =
+            (record.event, record.outcome, record.whom.caller().pid, record.whom.caller().uid);
         let (entry, spiffe_id, kid) = (record.entry.clone(), record.spiffe_id.clone(), record.key.clone());
         if let Err(error) = self.audit.record(record).await
             && !Protection::Recorded.is_out()
@@ -123,6 +124,6 @@ impl Journal {
 
     fn record_of(&self, operator: Operator, event: &'static str, outcome: &'static str) -> Record {
         let caller = Caller { pid: operator.pid, uid: operator.uid, ..Caller::default() };
-        Record { time: self.clock.now().to_string(), event, outcome, caller, ..Record::default() }
+        Record { time: self.clock.now().to_string(), event, outcome, whom: caller.into(), ..Record::default() }
     }
 }

@@ -255,7 +255,8 @@ impl Admission {
         tracing::warn!(uid, pid = news.pid, refusal = reason, "admission");
         let caller = Caller { pid: news.pid, uid, cgroup: news.cgroup(), ..Caller::default() };
         let time = self.clock.now().to_string();
-        let record = Record { time, event: "admission", outcome: "refused", reason, caller, ..Record::default() };
+        let record =
+            Record { time, event: "admission", outcome: "refused", reason, whom: caller.into(), ..Record::default() };
         self.audit.record_later(record)
     }
 

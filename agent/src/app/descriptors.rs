@@ -13,8 +13,8 @@ const PER_CONNECTION: usize = 2;
 /// Of a request that is worked on: the image of its process, and a file that is being read.
 const PER_REQUEST: usize = 2;
 /// What the agent has open for itself: sockets, database, audit file, operators, the runtime,
-/// the user database, refused connections that are not closed yet; and some.
-const OWN: usize = 384;
+/// the user database, refused connections that are not closed yet, processes that are held for glances; and some.
+const OWN: usize = 640;
 
 /// Raises the soft limit of open files to the hard one, and gives it back. The soft limit is low
 /// for the sake of old programs that use select(2), and not meant for an agent.
@@ -82,8 +82,8 @@ mod tests {
             (connections, requests)
         };
         assert_eq!(within(16_384), (2048, 1024));
-        assert_eq!(within(4096), (1392, 464));
-        assert_eq!(within(1024), (240, 80));
+        assert_eq!(within(4096), (1296, 432));
+        assert_eq!(within(1024), (144, 48));
         assert_eq!(within(64), (1, 1));
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use countersign_common::entry::ImageRule;
 use countersign_common::selector::{Selector, SelectorKind};
 
 use super::image_rules::{Verdict, Verdicts};
 use super::{WorkloadAttestor, cgroup};
+use crate::audit::{Caller, Whom};
 #[cfg(test)]
 use crate::peer::Peer;
 use crate::peer::{Credentials, Evidence, Fingerprint, PeerError, ProcessInstance};
@@ -17,6 +18,11 @@ use crate::peer::{Credentials, Evidence, Fingerprint, PeerError, ProcessInstance
 #[derive(Debug)]
 pub struct Attestation {
     fingerprint: Fingerprint,
+    found: Arc<Found>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Found {
     instance: ProcessInstance,
     credentials: Credentials,
     selectors: BTreeSet<Selector>,
@@ -25,50 +31,51 @@ pub struct Attestation {
     image: Verdicts,
     executable: PathBuf,
     cgroup: Option<String>,
+    whom: OnceLock<Arc<Whom>>,
 }
 
 impl Attestation {
     /// Which running program this is about.
     pub fn instance(&self) -> &ProcessInstance {
-        &self.instance
+        &self.found.instance
     }
 
     /// Effective credentials of the process.
     pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+        &self.found.credentials
     }
 
     /// Facts that hold.
     pub fn selectors(&self) -> &BTreeSet<Selector> {
-        &self.selectors
+        &self.found.selectors
     }
 
     /// Kinds of which every selector that holds is in [`Attestation::selectors`]. An entry that
     /// was applied since may turn on another kind: then only a new attestation can decide.
     pub fn told(&self) -> &BTreeSet<SelectorKind> {
-        &self.told
+        &self.found.told
     }
 
     /// Kinds that an attestor should have told and could not: an entry that depends on
     /// one of them is undecided, which is not the same as not matching.
     pub fn unavailable(&self) -> &BTreeSet<SelectorKind> {
-        &self.unavailable
+        &self.found.unavailable
     }
 
     /// What became of a rule about the image; none if it was not asked about, as that about
     /// foreign code where no selector tells which image the process runs.
     pub fn image(&self, rule: ImageRule) -> Option<&Verdict> {
-        self.image.get(&rule)
+        self.found.image.get(&rule)
     }
 
-    /// Path of the running image, for the audit record.
+    /// Path of the running image.
     pub fn executable(&self) -> &Path {
-        &self.executable
+        &self.found.executable
     }
 
-    /// Cgroup path, for the audit record.
-    pub fn cgroup(&self) -> Option<&str> {
-        self.cgroup.as_deref()
+    /// The process and its selectors, for the audit record.
+    pub fn whom(&self) -> Arc<Whom> {
+        Arc::clone(self.found.whom.get_or_init(|| Arc::new(self.found.for_audit())))
     }
 
     /// Whether the process is still what was attested: to be asked before every later answer on
@@ -78,6 +85,40 @@ impl Attestation {
     /// The process is gone, or is another program or another user by now, or in another cgroup.
     pub fn recheck(&self) -> Result<(), PeerError> {
         self.fingerprint.recheck()
+    }
+
+    pub(super) fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    pub(super) fn found(&self) -> &Arc<Found> {
+        &self.found
+    }
+
+    /// Whether every question that was asked has its answer.
+    pub(super) fn is_complete(&self) -> bool {
+        let judged = |verdict: &Verdict| !matches!(verdict, Verdict::Unjudged(_));
+        self.found.unavailable.is_empty() && self.found.image.values().all(judged)
+    }
+
+    /// What was found before, of a process that was just found to be the same.
+    pub(super) fn again(fingerprint: Fingerprint, found: Arc<Found>) -> Self {
+        Self { fingerprint, found }
+    }
+}
+
+impl Found {
+    fn for_audit(&self) -> Whom {
+        let digest = self.selectors.iter().find(|selector| selector.kind() == SelectorKind::UnixSha256);
+        let caller = Caller {
+            pid: self.instance.pid,
+            start_time: Some(self.instance.start_time),
+            uid: self.credentials.uid,
+            exe: Some(self.executable.clone()),
+            sha256: digest.map(|selector| selector.value().to_owned()),
+            cgroup: self.cgroup.clone(),
+        };
+        Whom::new(caller, self.selectors.iter().map(ToString::to_string).collect())
     }
 }
 
@@ -125,8 +166,7 @@ impl Findings {
     /// of the evidence end with it; what is kept costs none beside the peer's own.
     pub(super) fn conclude(self, evidence: &Evidence, image: Verdicts) -> Result<Attestation, PeerError> {
         evidence.recheck()?;
-        Ok(Attestation {
-            fingerprint: evidence.fingerprint().clone(),
+        let found = Found {
             instance: evidence.instance(),
             credentials: evidence.credentials(),
             selectors: self.selectors,
@@ -135,7 +175,9 @@ impl Findings {
             image,
             executable: evidence.executable().path().to_owned(),
             cgroup: cgroup::path(evidence.cgroups()).map(str::to_owned),
-        })
+            whom: OnceLock::new(),
+        };
+        Ok(Attestation { fingerprint: evidence.fingerprint().clone(), found: Arc::new(found) })
     }
 }
 
@@ -148,8 +190,7 @@ pub(crate) fn attestation_for_tests(
     selectors: BTreeSet<Selector>,
 ) -> Attestation {
     let evidence = Peer::of_this_process().evidence().unwrap();
-    Attestation {
-        fingerprint: evidence.fingerprint().clone(),
+    let found = Found {
         instance,
         credentials,
         selectors,
@@ -158,15 +199,18 @@ pub(crate) fn attestation_for_tests(
         image: ImageRule::ALL.map(|rule| (rule, Verdict::Kept)).into(),
         executable: PathBuf::new(),
         cgroup: None,
-    }
+        whom: OnceLock::new(),
+    };
+    Attestation { fingerprint: evidence.fingerprint().clone(), found: Arc::new(found) }
 }
 
 #[cfg(test)]
 impl Attestation {
     /// The same with another verdict, or without any.
     pub(crate) fn with_image(mut self, rule: ImageRule, verdict: Option<Verdict>) -> Self {
-        self.image.remove(&rule);
-        self.image.extend(verdict.map(|verdict| (rule, verdict)));
+        let image = &mut Arc::make_mut(&mut self.found).image;
+        image.remove(&rule);
+        image.extend(verdict.map(|verdict| (rule, verdict)));
         self
     }
 }

@@ -20,7 +20,7 @@
 //! use countersign_agent::attest::Attestation;
 //!
 //! fn forge(honest: Attestation) -> Attestation {
-//!     Attestation { selectors: Default::default(), ..honest }
+//!     Attestation { found: todo!(), ..honest }
 //! }
 //! ```
 
@@ -36,6 +36,7 @@ mod digests;
 mod docker;
 mod image_hash;
 mod image_rules;
+mod kept;
 mod mounts;
 mod parent;
 mod process;
@@ -73,6 +74,8 @@ pub(crate) use attestation::attestation_for_tests;
 pub use attestor::{AttestorError, Cost, WorkloadAttestor};
 pub use docker::DockerError;
 pub use image_rules::Verdict;
+use kept::Glances;
+pub use kept::{Kept, LOOK_AGE, READ_AGE};
 use slots::Slots;
 
 /// How many questions to file systems and databases may be open at a time; of these
@@ -119,6 +122,7 @@ pub struct Attestors {
     attestors: Vec<Box<dyn WorkloadAttestor>>,
     questions: Arc<Slots>,
     hashes_taken: Arc<AtomicU64>,
+    glances: Arc<Glances>,
     #[cfg(feature = "weakened")]
     first: weakened_once::First,
 }
@@ -152,6 +156,7 @@ impl Attestors {
             attestors,
             questions,
             hashes_taken,
+            glances: Arc::default(),
             #[cfg(feature = "weakened")]
             first: weakened_once::First::default(),
         }

@@ -1,6 +1,7 @@
 //! Attesting real processes.
 
 mod image;
+mod kept;
 
 use std::future::Future;
 use std::os::unix::process::CommandExt as _;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use countersign_common::untrusted::{inert, shortened};
+use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 use serde_json::ser::Formatter;
 
@@ -26,11 +27,21 @@ pub(super) const LINE_BYTES: usize = 192 * 1024;
 
 /// The record as one line, newline included.
 pub(super) fn json(record: &Record) -> Result<Vec<u8>, serde_json::Error> {
-    let mut line = Vec::with_capacity(1024);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut line, Inert);
-    serde::Serialize::serialize(record, &mut serializer)?;
-    line.push(b'\n');
+    let mut line = object(record)?;
+    let words = record.whom.words()?;
+    // Of what was decided there is always something, and of who asked at least a pid.
+    line.pop();
+    line.push(b',');
+    line.extend_from_slice(words);
+    line.extend_from_slice(b"}\n");
     Ok(line)
+}
+
+/// A value as JSON on one line.
+pub(super) fn object(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut object = Vec::with_capacity(1024);
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut object, Inert))?;
+    Ok(object)
 }
 
 /// The items that a line has room for, each shortened, and one last item that counts the others.

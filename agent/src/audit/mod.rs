@@ -11,18 +11,24 @@ mod terminal;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use file::AuditFile;
-pub use record::{Caller, Record, Stages};
+pub use record::{Caller, Record, Stages, Whom};
 
 /// How long one record may take, the wait for those before it included.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A write that takes longer than this has the disk taken for slow.
+const QUICK: Duration = Duration::from_millis(2);
+
+/// How long a disk is taken for slow.
+const SLOW_FOR: Duration = Duration::from_secs(1);
 
 /// How many records of callers that went away may wait; more are left to the log.
 const MAX_LEFT: usize = 1024;
@@ -34,6 +40,7 @@ pub struct Audit {
     /// One writes at a time, so that a disk that hangs keeps one thread and no more.
     turn: Arc<Semaphore>,
     left: Arc<Semaphore>,
+    slow_until: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Debug)]
@@ -104,28 +111,43 @@ impl Audit {
 
     fn new(sink: Sink) -> Self {
         let (turn, left) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(MAX_LEFT)));
-        Self { sink: Arc::new(sink), turn, left }
+        Self { sink: Arc::new(sink), turn, left, slow_until: Arc::default() }
     }
 
     /// Writes one record; returns when the kernel has it. It is not forced to the disk: a power cut
     /// may lose the last lines, the death of this process loses none.
     ///
-    /// A write takes as long as the disk does, which any local user can keep busy: it is done on
-    /// a thread of its own, while others are served. Given up, it may still be written later.
+    /// A write takes as long as the disk does, which any local user can keep busy. As long as writes are quick each is
+    /// done at once, since to wake another thread for it takes longer than it does itself. After one that was not, they are done on a
+    /// thread of their own, while others are served; so a disk that hangs stops one thread of the runtime at most,
+    /// which has two or more. Given up, a record may still be written later.
     ///
     /// # Errors
     /// The record was not written, or not in time; the decision must not take effect.
     pub async fn record(&self, record: Record) -> Result<(), AuditError> {
+        if let Some(_turn) = self.quick_turn() {
+            return write_timed(&self.sink, &record, &self.slow_until);
+        }
         let written = async {
             let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| AuditError::GivenUp)?;
-            let sink = Arc::clone(&self.sink);
+            let (sink, slow_until) = (Arc::clone(&self.sink), Arc::clone(&self.slow_until));
             let write = move || {
                 let _turn = turn;
-                sink.write(&record)
+                write_timed(&sink, &record, &slow_until)
             };
             tokio::task::spawn_blocking(write).await.unwrap_or(Err(AuditError::GivenUp))
         };
         tokio::time::timeout(WRITE_LIMIT, written).await.unwrap_or(Err(AuditError::Late))
+    }
+
+    /// The turn to write at once; none while somebody else writes, the disk is slow, a person may keep the
+    /// terminal from taking a line, or the runtime has no other thread.
+    fn quick_turn(&self) -> Option<SemaphorePermit<'_>> {
+        let has_others =
+            Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let is_quick = || lock(&self.slow_until).is_none_or(|until| until <= Instant::now());
+        let may_write = has_others && matches!(*self.sink, Sink::File(_)) && is_quick();
+        may_write.then(|| self.turn.try_acquire().ok()).flatten()
     }
 
     /// Writes a record whether its caller is still there or not. Who has something to say after
@@ -133,7 +155,7 @@ impl Audit {
     /// its failure is logged.
     pub fn record_later(self: &Arc<Self>, record: Record) -> Option<JoinHandle<()>> {
         let (Ok(runtime), Ok(place)) = (Handle::try_current(), Arc::clone(&self.left).try_acquire_owned()) else {
-            tracing::error!(pid = record.caller.pid, "a record that nobody waits for could not be written");
+            tracing::error!(pid = record.whom.caller().pid, "a record that nobody waits for could not be written");
             return None;
         };
         let audit = Arc::clone(self);
@@ -146,6 +168,19 @@ impl Audit {
     }
 }
 
+fn write_timed(sink: &Sink, record: &Record, slow_until: &Mutex<Option<Instant>>) -> Result<(), AuditError> {
+    let begin = Instant::now();
+    let written = sink.write(record);
+    if begin.elapsed() > QUICK {
+        *lock(slow_until) = Some(Instant::now() + SLOW_FOR);
+    }
+    written
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Sink {
     /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
     fn write(&self, record: &Record) -> Result<(), AuditError> {
@@ -154,7 +189,7 @@ impl Sink {
                 let line = line::json(record).map_err(|source| AuditError::Encode { source })?;
                 // A thread that panicked while it held the lock leaves at worst an unfinished
                 // line, which the next append looks for.
-                file.lock().unwrap_or_else(PoisonError::into_inner).append(&line)
+                lock(file).append(&line)
             }
             Self::Stderr { colour } => terminal::write(record, *colour),
         }

@@ -5,6 +5,7 @@
 //! is cut to a bound when it is written; see [`super::line`].
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -28,12 +29,9 @@ pub struct Record {
     /// Why, for operators; empty when issued. For a bundle that an operator changes: which one.
     #[serde(skip_serializing_if = "String::is_empty", serialize_with = "line::text")]
     pub reason: String,
-    /// Who asked.
-    #[serde(flatten)]
-    pub caller: Caller,
-    /// Selectors of the caller that were found to hold.
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "line::list")]
-    pub selectors: Vec<String>,
+    /// Who asked. Its members stand beside these, behind them.
+    #[serde(skip)]
+    pub whom: Arc<Whom>,
     /// The entry that matched.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "line::maybe_text")]
     pub entry: Option<String>,
@@ -66,6 +64,49 @@ pub struct Record {
     pub reused: bool,
     /// How long each stage took.
     pub duration_us: Stages,
+}
+
+/// Who asked. The same in every record that rests on one attestation, so it is put into words once.
+#[derive(Debug, Default)]
+pub struct Whom {
+    known: Known,
+    words: OnceLock<Box<[u8]>>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Known {
+    #[serde(flatten)]
+    caller: Caller,
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "line::list")]
+    selectors: Vec<String>,
+}
+
+impl Whom {
+    /// The process, and which selectors were found to hold for it.
+    pub fn new(caller: Caller, selectors: Vec<String>) -> Self {
+        Self { known: Known { caller, selectors }, words: OnceLock::new() }
+    }
+
+    /// The process.
+    pub fn caller(&self) -> &Caller {
+        &self.known.caller
+    }
+
+    /// Its members as JSON, without the braces around them.
+    pub(super) fn words(&self) -> Result<&[u8], serde_json::Error> {
+        if let Some(words) = self.words.get() {
+            return Ok(words);
+        }
+        let object = line::object(&self.known)?;
+        let members = object.strip_prefix(b"{").and_then(|object| object.strip_suffix(b"}")).unwrap_or_default();
+        Ok(self.words.get_or_init(|| members.into()))
+    }
+}
+
+impl From<Caller> for Arc<Whom> {
+    fn from(caller: Caller) -> Self {
+        Self::new(Whom::new(caller, Vec::new()))
+    }
 }
 
 /// The process that asked.

@@ -39,9 +39,10 @@ pub(super) fn line(record: &Record, colour: bool) -> String {
         "issued" | "served" | "refused" => "to",
         _ => "by",
     };
+    let caller = record.whom.caller();
     // Writing to a String does not fail.
-    let _ = write!(line, " {toward} pid {} uid {}", record.caller.pid, record.caller.uid);
-    if let Some(exe) = &record.caller.exe {
+    let _ = write!(line, " {toward} pid {} uid {}", caller.pid, caller.uid);
+    if let Some(exe) = &caller.exe {
         word(&mut line, " ", &exe.to_string_lossy());
     }
     if let Some(entry) = &record.entry {

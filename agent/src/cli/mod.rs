@@ -78,11 +78,17 @@ enum Command {
 /// default, 61, is for throughput: under a flood everybody else would wait for 61 of its tasks.
 const POLLS_BETWEEN_EVENTS: u32 = 8;
 
+/// Threads of the runtime at least: one of them may wait for a disk while the others go on.
+const LEAST_THREADS: usize = 2;
+
 /// Reads the arguments of the process and runs the command that they name.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(
+            std::thread::available_parallelism().map_or(LEAST_THREADS, |cores| LEAST_THREADS.max(cores.get())),
+        )
         .event_interval(POLLS_BETWEEN_EVENTS)
         .build()
         .map_err(|error| CliError::refused(format!("cannot start: {error}")))

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use countersign_common::clock::Clock;
 use countersign_common::entry::EntryId;
-use countersign_common::selector::SelectorKind;
 use countersign_common::spiffe_id::SpiffeId;
 
 use super::{Identity, IssuedJwt, IssuedX509, Refusal};
@@ -53,7 +52,8 @@ impl Account {
     ) -> Self {
         let caller = Caller { pid: peer.pid(), uid: peer.connected_as().uid, ..Caller::default() };
         let spiffe_id = spiffe_id.map(ToString::to_string);
-        let record = Record { event, caller, audience: audiences.to_vec(), spiffe_id, ..Record::default() };
+        let record =
+            Record { event, whom: caller.into(), audience: audiences.to_vec(), spiffe_id, ..Record::default() };
         Self { record, audit: Arc::clone(&identity.audit), clock: Arc::clone(&identity.clock), told: false }
     }
 
@@ -66,17 +66,13 @@ impl Account {
     ) -> Result<Attestation, Refusal> {
         let attesting = attestors.attest(peer, |selectors, told| snapshot.worth_telling(selectors, told));
         let attestation = self.time_async(Stage::Attest, attesting).await?;
-        let instance = attestation.instance();
-        self.record.caller = Caller {
-            pid: instance.pid,
-            start_time: Some(instance.start_time),
-            uid: attestation.credentials().uid,
-            exe: Some(attestation.executable().to_owned()),
-            sha256: digest(&attestation),
-            cgroup: attestation.cgroup().map(str::to_owned),
-        };
-        self.record.selectors = attestation.selectors().iter().map(ToString::to_string).collect();
+        self.note(&attestation);
         Ok(attestation)
+    }
+
+    /// Notes what is known of the caller.
+    pub(super) fn note(&mut self, attestation: &Attestation) {
+        self.record.whom = attestation.whom();
     }
 
     pub(super) fn time<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
@@ -214,9 +210,4 @@ impl Drop for Account {
         let time = self.clock.now().to_string();
         let _ = self.audit.record_later(Record { time, outcome: "abandoned", reason, ..self.record.clone() });
     }
-}
-
-fn digest(attestation: &Attestation) -> Option<String> {
-    let told = attestation.selectors().iter().find(|selector| selector.kind() == SelectorKind::UnixSha256);
-    told.map(|selector| selector.value().to_owned())
 }

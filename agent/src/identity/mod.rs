@@ -7,12 +7,13 @@
 
 mod account;
 mod bundles;
+mod kept;
 mod refusal;
 mod stream;
 mod validation;
 mod x509_svids;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use countersign_common::clock::Clock;
@@ -81,6 +82,16 @@ pub struct IssuedJwt {
     pub hint: Option<String>,
 }
 
+/// A process and the entries that it matches.
+struct Matched {
+    attestation: Attestation,
+    entries: Vec<Arc<Entry>>,
+    /// All entries of then. Not held: they may be many.
+    by: Weak<Snapshot>,
+    /// When the attestation began; none if it was kept from an earlier request.
+    attested: Option<Instant>,
+}
+
 impl Identity {
     /// The JWT-SVIDs that `peer` is entitled to, one an identity, in the order of the
     /// entries' ids (`SPIFFE_Workload_API.md`, section 6.2.1). Never an empty list.
@@ -116,11 +127,18 @@ impl Identity {
         request: &JwtRequest,
         account: &mut Account,
     ) -> Result<Vec<(IssuedJwt, account::Terms)>, Refusal> {
+        let mut kept = account.time(Stage::Attest, || self.kept(peer))?;
+        if let Some(Matched { attestation, .. }) = &kept {
+            account.note(attestation);
+        }
         loop {
-            let (attestation, entries) =
-                self.attest_and_match(peer, &mut self.registry.clone(), self.hold, account).await?;
-            let grants = account.time(Stage::Authorize, || self.authorize(&attestation, &entries, request))?;
-            self.forget_at_exit(peer, &attestation);
+            let matched = match kept.take() {
+                Some(matched) => matched,
+                None => self.attest_and_match(peer, &mut self.registry.clone(), self.hold, account).await?,
+            };
+            let Matched { attestation, entries, .. } = &matched;
+            let grants = account.time(Stage::Authorize, || self.authorize(attestation, entries, request))?;
+            self.forget_at_exit(peer, attestation);
             let issued = self.issue(&grants, account).await?;
             // All this takes time. A process that is gone by now gets nothing.
             if !peer.is_alive() {
@@ -129,6 +147,7 @@ impl Identity {
             // Nor does one whose entry is gone, of which an operator was told already.
             let registry = self.registry.borrow();
             if grants.iter().all(|(_, entry)| registry.holds(entry)) {
+                self.keep(peer, matched);
                 return Ok(issued);
             }
         }
@@ -144,10 +163,11 @@ impl Identity {
         registry: &mut watch::Receiver<Arc<Snapshot>>,
         hold: Duration,
         account: &mut Account,
-    ) -> Result<(Attestation, Vec<Arc<Entry>>), Refusal> {
+    ) -> Result<Matched, Refusal> {
         let deadline = Instant::now() + hold;
         loop {
             let snapshot = Arc::clone(&registry.borrow_and_update());
+            let attested = Instant::now();
             let attestation = account.attest(&self.attestors, peer, &snapshot).await?;
             let found = account.time(Stage::Match, || {
                 snapshot.matches(attestation.selectors(), attestation.unavailable(), self.clock.now())
@@ -156,7 +176,8 @@ impl Identity {
                 return Err(Refusal::undecided(found.undecided, attestation.unavailable()));
             }
             if !found.entries.is_empty() {
-                return Ok((attestation, found.entries));
+                let by = Arc::downgrade(&snapshot);
+                return Ok(Matched { attestation, entries: found.entries, by, attested: Some(attested) });
             }
             tracing::debug!(pid = peer.pid(), "no entry matches yet, the caller is held");
             let change = async {

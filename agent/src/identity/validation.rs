@@ -12,7 +12,7 @@ use countersign_common::svid::jwt::{self, JwtSvidError, ValidatedJwtSvid};
 
 use super::account::Account;
 use super::bundles::content_with_image;
-use super::{Fault, Identity, Refusal};
+use super::{Fault, Identity, Matched, Refusal};
 use crate::peer::Peer;
 
 /// Why a token was not validated.
@@ -70,8 +70,8 @@ impl Identity {
     /// federates with none, and is not held for one.
     async fn federates(&self, peer: &Arc<Peer>, domain: &TrustDomain, account: &mut Account) -> Result<bool, Refusal> {
         let matching = self.attest_and_match(peer, &mut self.registry.clone(), Duration::ZERO, account).await;
-        let entitled =
-            matching.and_then(|(attestation, entries)| content_with_image(&self.limits, &attestation, entries));
+        let entitled = matching
+            .and_then(|Matched { attestation, entries, .. }| content_with_image(&self.limits, &attestation, entries));
         match entitled {
             Ok((entries, _)) => Ok(entries.iter().any(|entry| entry.federates_with.contains(domain))),
             Err(refusal) if refusal.fault() == Fault::Caller => Ok(false),

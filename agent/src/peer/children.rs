@@ -201,6 +201,11 @@ fn role() {
             wait_for_go();
             panic!("{}", Command::new("sleep").arg("600").exec());
         }
+        "exec the same on go" => {
+            say("ready");
+            wait_for_go();
+            panic!("{}", player("stay").exec());
+        }
         "drop privilege on go" => {
             say("ready");
             wait_for_go();

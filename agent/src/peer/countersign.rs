@@ -113,6 +113,16 @@ impl Countersign {
         }
     }
 
+    /// Whether the process has answered, and nobody else has spoken.
+    pub(super) fn is_given(&self) -> bool {
+        match self.lock().proof {
+            Proof::Given(_) => true,
+            Proof::Unasked | Proof::Asked(..) | Proof::OtherSender(_) => Protection::Countersign.is_out(),
+            #[cfg(test)]
+            Proof::NotNeeded => true,
+        }
+    }
+
     /// Waits for the answer to what was asked.
     pub(super) async fn given(&self) -> Result<(), PeerError> {
         if Protection::Countersign.is_out() {

@@ -1,8 +1,9 @@
 //! What the kernel says about a process, and whether it still says so.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::glance::Glance;
 use super::proc_dir::{self, ProcDir};
 use super::proc_files::{Privileges, Status};
 use super::{Executable, FileIdentity, Peer, PeerError};
@@ -123,6 +124,33 @@ impl Fingerprint {
         self.peer.check_alive()
     }
 
+    /// Takes hold of what later glances look at, and reads the facts again afterwards, as
+    /// [`Fingerprint::recheck`] does. None where glances cannot be had.
+    ///
+    /// # Errors
+    /// The process is gone, or is no longer what was read.
+    pub fn hold(&self) -> Result<Option<Glance>, PeerError> {
+        let glance = Glance::take(&self.peer);
+        self.recheck()?;
+        Ok(glance)
+    }
+
+    /// Whether the process is what was read as far as a glance goes. If not, [`Fingerprint::recheck`] says what is
+    /// different.
+    pub fn is_seen_by(&self, glance: &Glance) -> bool {
+        glance.shows(&self.peer, &self.facts.status, &self.facts.executable)
+    }
+
+    /// Whether the process has proven on its connection that it is the one that asks, and nobody else has spoken there.
+    pub fn is_proven(&self) -> bool {
+        self.peer.countersign.is_given()
+    }
+
+    /// The same without a hold on the connection.
+    pub fn remembered(&self) -> RememberedFingerprint {
+        RememberedFingerprint { peer: Arc::downgrade(&self.peer), facts: Arc::clone(&self.facts) }
+    }
+
     /// The process.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
@@ -136,6 +164,20 @@ impl Fingerprint {
     /// Effective user and group id.
     pub fn credentials(&self) -> Credentials {
         self.facts.status.effective()
+    }
+}
+
+/// A [`Fingerprint`] that may be kept with the very connection whose process it is about.
+#[derive(Debug)]
+pub struct RememberedFingerprint {
+    peer: Weak<Peer>,
+    facts: Arc<Facts>,
+}
+
+impl RememberedFingerprint {
+    /// The fingerprint, as long as the connection lives. Says nothing about now.
+    pub fn again(&self) -> Option<Fingerprint> {
+        Some(Fingerprint { peer: self.peer.upgrade()?, facts: Arc::clone(&self.facts) })
     }
 }
 

@@ -17,6 +17,7 @@
 mod countersign;
 mod evidence;
 mod executable;
+mod glance;
 mod held_file;
 mod image;
 mod namespaces;
@@ -35,9 +36,10 @@ pub(crate) mod children;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
@@ -51,8 +53,11 @@ use crate::weakened::Protection;
 
 use countersign::Countersign;
 pub use countersign::{ANSWER_LIMIT, Challenge, ToSay};
-pub use evidence::{CgroupMembership, Credentials, Evidence, Fingerprint, ProcessInstance, trusted_mountinfo};
+pub use evidence::{
+    CgroupMembership, Credentials, Evidence, Fingerprint, ProcessInstance, RememberedFingerprint, trusted_mountinfo,
+};
 pub use executable::{Executable, FileIdentity};
+pub use glance::Glance;
 pub use held_file::{HeldFile, Ownership, Patience};
 pub use image::MappedFile;
 pub use proc_files::Privileges;
@@ -66,6 +71,7 @@ pub struct Peer {
     connected_as: Credentials,
     pidfd: AsyncFd<OwnedFd>,
     countersign: Countersign,
+    kept: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// Why a peer could not be identified, or is not what it was.
@@ -160,7 +166,8 @@ impl Peer {
     fn hold(pidfd: OwnedFd, connected_as: Credentials) -> Result<Self, PeerError> {
         let pid = pid(&pidfd)?;
         let pidfd = sys::watch(pidfd).map_err(PeerError::Socket)?;
-        let peer = Self { pid, connected_as, pidfd, countersign: Countersign::new() };
+        let (countersign, kept) = (Countersign::new(), Mutex::default());
+        let peer = Self { pid, connected_as, pidfd, countersign, kept };
         peer.check_alive()?;
         Ok(peer)
     }
@@ -211,6 +218,21 @@ impl Peer {
     /// Bytes of the process `pid` came on the connection: nothing is given out on it any more.
     pub fn spoken_for_by(&self, pid: i32) {
         self.countersign.other_sender(pid);
+    }
+
+    /// Keeps something about this connection until its next request; what was kept before goes. It must not hold the
+    /// peer itself, or neither ever ends.
+    pub fn keep(&self, what: Arc<dyn Any + Send + Sync>) {
+        *self.kept_place() = Some(what);
+    }
+
+    /// What was kept, if it is of this type.
+    pub fn kept<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.kept_place().clone()?.downcast().ok()
+    }
+
+    fn kept_place(&self) -> MutexGuard<'_, Option<Arc<dyn Any + Send + Sync>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the evidence: every fact that selectors are made of, under the live pidfd. Reads
@@ -268,8 +290,8 @@ fn pidfd_open(pid: i32) -> Result<OwnedFd, PeerError> {
 
 /// The pid behind a pidfd, in the agent's pid namespace.
 fn pid(pidfd: &OwnedFd) -> Result<i32, PeerError> {
-    match sys::pid_of(pidfd.as_fd()) {
-        Ok(pid) => Ok(pid),
+    match sys::info_of(pidfd.as_fd()) {
+        Ok(info) => Ok(info.pid),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(PeerError::Exited),
         Err(error) if error.raw_os_error() == Some(libc::EREMOTE) => Err(PeerError::OutsidePidNamespace),
         Err(_) => pid_by_fdinfo(pidfd),

@@ -123,8 +123,18 @@ impl<'a> ProcDir<'a> {
 
     /// Which file the running image is, without asking a file server.
     pub(super) fn executable_identity(&self) -> Result<FileIdentity, PeerError> {
-        let stat = statx(&self.directory, &*self.image(), AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
-        stat.map(FileIdentity::from).map_err(|errno| self.peer.failure("exe", errno.into()))
+        identity_in(&self.directory, &self.image()).map_err(|source| self.peer.failure("exe", source))
+    }
+
+    /// `pagemap`, opened and not read: it stays with the memory that the process has now.
+    pub(super) fn memory(&self) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(&self.directory, "pagemap", flags, Mode::empty())?.into())
+    }
+
+    /// The directory alone.
+    pub(super) fn into_directory(self) -> OwnedFd {
+        self.directory
     }
 
     /// Holds the running image without opening it.
@@ -168,6 +178,15 @@ impl<'a> ProcDir<'a> {
     fn malformed(&self, what: &'static str) -> PeerError {
         PeerError::Malformed { what, pid: self.peer.pid }
     }
+}
+
+/// Which file the running image is, of the process whose directory in `/proc` this is; without asking a file server.
+pub(super) fn executable_in(directory: &OwnedFd) -> io::Result<FileIdentity> {
+    identity_in(directory, "exe")
+}
+
+fn identity_in(directory: &OwnedFd, image: &str) -> io::Result<FileIdentity> {
+    Ok(statx(directory, image, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS)?.into())
 }
 
 /// Device and inode of the agent's own user namespace.

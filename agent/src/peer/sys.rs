@@ -27,21 +27,35 @@ struct PidfdInfo {
     exit_code: i32,
 }
 
-/// `PIDFD_INFO_PID`: the pid fields are asked for, and are filled in.
+/// `PIDFD_INFO_PID`, `PIDFD_INFO_CREDS` and `PIDFD_INFO_CGROUPID`: these fields are asked for, and are filled in.
 const INFO_PID: u64 = 1;
+const INFO_CREDS: u64 = 1 << 1;
+const INFO_CGROUP_ID: u64 = 1 << 2;
 
 /// `PIDFD_GET_INFO`, `_IOWR(0xFF, 11, struct pidfd_info)`; the size is part of the number.
 const GET_INFO: libc::Ioctl = 0xC040_FF0B;
 
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
-/// The pid of the process in the agent's pid namespace (Linux 6.13).
+/// What the kernel says about a process in one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Info {
+    /// Pid in the agent's pid namespace.
+    pub(super) pid: i32,
+    /// Real, effective, saved and file system user id; then the same of the group.
+    pub(super) ids: [u32; 8],
+    /// Of its cgroup v2.
+    pub(super) cgroup_id: u64,
+}
+
+/// Pid, ids and cgroup of the process that a pidfd holds (Linux 6.13).
 ///
 /// # Errors
 /// `ESRCH`: the process is gone. `EREMOTE`: it is outside the agent's pid namespace. Anything
 /// else: this kernel does not answer the question.
-pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
-    let mut info = PidfdInfo { mask: INFO_PID, ..PidfdInfo::default() };
+pub(super) fn info_of(pidfd: BorrowedFd<'_>) -> io::Result<Info> {
+    const WANTED: u64 = INFO_PID | INFO_CREDS | INFO_CGROUP_ID;
+    let mut info = PidfdInfo { mask: WANTED, ..PidfdInfo::default() };
     // SAFETY: the descriptor is open for the length of the borrow, and the kernel writes at
     // most the 64 bytes that the request number states into a live struct of that size and
     // layout, all of whose fields are integers.
@@ -49,10 +63,23 @@ pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }
-    if info.mask & INFO_PID == 0 {
+    if info.mask & WANTED != WANTED {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    i32::try_from(info.tgid).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(Info {
+        pid: i32::try_from(info.tgid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?,
+        ids: [
+            info.real_uid,
+            info.effective_uid,
+            info.saved_uid,
+            info.filesystem_uid,
+            info.real_gid,
+            info.effective_gid,
+            info.saved_gid,
+            info.filesystem_gid,
+        ],
+        cgroup_id: info.cgroup_id,
+    })
 }
 
 /// `NS_GET_USERNS`, `_IO(0xb7, 1)` (linux/nsfs.h).

@@ -91,7 +91,7 @@ async fn a_peer_that_was_held_before_it_exited_is_gone_for_the_older_kernels_too
     child.reap();
     assert_eq!(why(pid(&pidfd)), "the process has exited");
     assert_eq!(why(pid_by_fdinfo(&pidfd)), "the process has exited");
-    assert!(sys::pid_of(pidfd.as_fd()).is_err());
+    assert!(sys::info_of(pidfd.as_fd()).is_err());
 }
 
 #[test]

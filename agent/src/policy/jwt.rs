@@ -57,7 +57,7 @@ use crate::attest::Attestation;
 /// use countersign_common::selector::Selector;
 ///
 /// fn with(proof: Attestation, selectors: BTreeSet<Selector>) -> (usize, Attestation) {
-///     (selectors.len() + proof.selectors().len(), Attestation { selectors, ..proof })
+///     (selectors.len() + proof.selectors().len(), Attestation { found: todo!(), ..proof })
 /// }
 /// ```
 ///

@@ -146,6 +146,6 @@ fn is_costly(kind: SelectorKind) -> bool {
 }
 
 /// Whether the entry grants anything at `now`.
-fn is_in_force(entry: &Entry, now: Timestamp) -> bool {
+pub fn is_in_force(entry: &Entry, now: Timestamp) -> bool {
     entry.expires.is_none_or(|day| now < day.begins())
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::account::{Account, Stage};
-use super::{Identity, Refusal, tell_withheld};
+use super::{Identity, Matched, Refusal, tell_withheld};
 use crate::attest::{AttestError, Attestation};
 use crate::peer::Peer;
 use crate::policy::PolicyRefusal;
@@ -220,7 +220,7 @@ impl<S: Subject> OpenStream<S> {
         loop {
             let Client { identity, peer, sender, .. } = &self.client;
             let matching = identity.attest_and_match(peer, &mut self.registry, hold, account);
-            let (attestation, entries) = matching.await?;
+            let Matched { attestation, entries, .. } = matching.await?;
             if let Some(told) = &self.told {
                 check_same(&told.attestation, &attestation)?;
             }
