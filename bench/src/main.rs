@@ -1,151 +1,53 @@
-//! Measures calls of the Workload API beside the cheapest call that the same server can answer.
+//! Measures what the agent costs beside what it must cost at least.
 //!
-//! Starts an agent of its own and a load process for each measurement, so that neither takes
-//! processor time in the other's name. Nothing is asserted about time: it fails only if a
-//! request does.
+//! Starts agents and floors of its own, and load processes, so that none takes processor time in
+//! another's name. Nothing is asserted about time: it fails only if a request does.
 
+mod abuse;
+mod admin;
+mod arguments;
+mod bare;
 mod call;
-mod cpu;
+mod caller;
+mod chart;
+mod error;
+mod figure;
+mod findings;
+mod first;
 mod flood;
+mod floor;
+mod held;
 mod load;
 mod machine;
 mod measurement;
+mod noise;
+mod pacer;
+mod process;
+mod reading;
 mod report;
-mod rounds;
+mod run;
+mod scenario;
+mod setting;
+mod soak;
 mod spread;
-mod streams;
+mod stage;
 mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use countersign_common::selector::SelectorKind;
+use clap::Parser;
 
-use flood::Flood;
-use load::Load;
-use rounds::Plan;
-use streams::Hold;
+use arguments::{Arguments, Command, Options, Output};
+use error::BenchError;
+use scenario::Name;
 
-/// Measures a warm FetchJWTSVID beside an empty gRPC call on the same socket.
-///
-/// A real agent is started, with a store of its own, and each measurement has a load process of
-/// its own. The load is a closed loop: a client calls again as soon as it is answered.
-#[derive(Debug, Parser)]
-#[command(name = "countersign-bench", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: Run,
-}
+/// How many tasks a thread of the floor server works on before it looks for news: as the agent has it.
+const POLLS_BETWEEN_EVENTS: u32 = 8;
 
-const EXAMPLES: &str = "\
-Examples:
-  cargo run --release -p countersign-bench
-  cargo run --release -p countersign-bench -- --quick
-  sudo cargo run --release -p countersign-bench -- --flooded
-  cargo run --release -p countersign-bench -- --streams 10000
-  cargo run --release -p countersign-bench -- -o json > figures.json
-
-Exit codes: 0 measured, 1 a request failed or nothing could be measured, 2 wrong usage";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// The load process of one measurement; prints one line of JSON.
-    #[command(hide = true)]
-    Load(Load),
-    /// The flood of another user, for as long as it is told.
-    #[command(hide = true)]
-    Flood(Flood),
-    /// The process that holds streams, until its input ends.
-    #[command(hide = true)]
-    Hold(Hold),
-}
-
-#[derive(Debug, Args)]
-struct Run {
-    /// Take two short rounds, some ten seconds in all: shows that it works, not how fast.
-    #[arg(long)]
-    quick: bool,
-    /// Rounds; in each, every scenario is measured once with each of the two calls.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
-    /// Measure instead what one client's calls take while another user floods the agent; needs root.
-    #[arg(long)]
-    flooded: bool,
-    /// Measure instead this many open X.509 streams, and the replacement of all their SVIDs.
-    #[arg(long, value_name = "COUNT", conflicts_with = "flooded", value_parser = clap::value_parser!(u32).range(1..=15_000))]
-    streams: Option<u32>,
-    /// Selectors of the registration entry that the load process must match, by kind.
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = selector_kind, default_value = "unix:uid,unix:path")]
-    selectors: Vec<SelectorKind>,
-    /// How to print the figures.
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    Table,
-    Json,
-}
-
-/// Why there are no figures.
-#[derive(Debug, thiserror::Error)]
-enum BenchError {
-    /// A kind of selector that the load process is not given.
-    #[error("no value is known here for the selector {0}; choose among unix:uid, unix:gid, unix:path")]
-    Selector(SelectorKind),
-    /// Something of the system.
-    #[error("cannot {doing}: {source}")]
-    System {
-        /// What was being done.
-        doing: &'static str,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// A client could not connect.
-    #[error("cannot connect to the agent: {0}")]
-    Connect(#[from] tonic::transport::Error),
-    /// A request was refused or failed.
-    #[error("a request failed: {0}")]
-    Request(#[from] tonic::Status),
-    /// A request was answered, but not as a warm one.
-    #[error("a request was answered with {0}")]
-    Answer(&'static str),
-    /// Nothing came within the limit.
-    #[error("the clients were not done within {0:?} after their time")]
-    Late(Duration),
-    /// The load process failed, and has said why.
-    #[error("the load process failed: {0}")]
-    LoadProcess(String),
-    /// Figures that are none.
-    #[error("no figures for {0}: nothing was measured")]
-    Nothing(&'static str),
-    /// A line of JSON.
-    #[error("the figures have no JSON form: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-impl BenchError {
-    fn system(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::System { doing, source }
-    }
-}
-
-// One thread: the load process must not take more of a small machine than it needs.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let done = match arguments.command {
-        Some(Command::Load(load)) => load.run().await,
-        Some(Command::Flood(flood)) => flood.run().await,
-        Some(Command::Hold(hold)) => hold.run().await,
-        None => measure(arguments.run).await,
-    };
-    match done {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(text) if text.is_empty() => ExitCode::SUCCESS,
         Ok(text) => match writeln!(std::io::stdout(), "{text}") {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
@@ -158,42 +60,69 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(run: Run) -> Result<String, BenchError> {
-    let plan = if run.quick { Plan::quick() } else { Plan::whole(run.rounds) };
-    if run.flooded {
-        let report = flood::measure(&plan).await?;
-        return match run.output {
-            Output::Table => Ok(flood::table(&report)),
-            Output::Json => Ok(serde_json::to_string_pretty(&report)?),
-        };
+fn run(command: Command) -> Result<String, BenchError> {
+    let failed = BenchError::system("start a runtime");
+    let mut runtime = if matches!(command, Command::FloorServer(_)) {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        // One thread: a load process must not take more of a small machine than it needs.
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = runtime.enable_all().event_interval(POLLS_BETWEEN_EVENTS).build().map_err(failed)?;
+    let done = runtime.block_on(run_command(command));
+    // Whoever still waits in a read that nobody answers is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+async fn run_command(command: Command) -> Result<String, BenchError> {
+    match command {
+        Command::All(run) => measure(&run, &Name::all()).await,
+        Command::Run { scenarios, run } => measure(&run, &scenarios).await,
+        Command::List => Ok(list()),
+        Command::Flood(run) => flood(&run).await,
+        Command::Soak(soak) => soak.run().await,
+        Command::Abuse(abuse) => abuse.run().await,
+        Command::Visit(visit) => visit.run().await,
+        Command::Load(load) => load.run().await,
+        Command::First(first) => first.run().await,
+        Command::FloorServer(floor) => floor.run().await,
+        Command::Hold(hold) => hold.run().await,
     }
-    if let Some(count) = run.streams {
-        let report = streams::measure(count, &plan).await?;
-        return match run.output {
-            Output::Table => Ok(streams::table(&report)),
-            Output::Json => Ok(serde_json::to_string_pretty(&report)?),
-        };
+}
+
+/// Runs, writes, and prints. Figures that there are come first; what is missing ends it with 1.
+async fn measure(run: &Options, names: &[Name]) -> Result<String, BenchError> {
+    let report = run::measure(run.setting(), names).await?;
+    run::write(&report, &run.out)?;
+    let text = match run.output {
+        Output::Table => table::of(&report).map_err(BenchError::system("lay out the table"))?,
+        Output::Json => serde_json::to_string_pretty(&report)?,
+    };
+    let failed = report.failed();
+    if failed.is_empty() {
+        return Ok(text);
     }
-    let report = rounds::measure(&plan, &run.selectors).await?;
+    // It is of use even if nobody reads it here: the files have it too.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Err(BenchError::Incomplete(failed.join(", ")))
+}
+
+fn list() -> String {
+    let scenario = |name: Name| {
+        let about = name.about();
+        let against = if name.is_of_any_agent() { "\n  any agent: with --against" } else { "" };
+        format!("{}\n  {}\n  floor: {}\n  aim: {}{against}", name.word(), about.question, about.floor, about.aim)
+    };
+    Name::all().into_iter().map(scenario).collect::<Vec<_>>().join("\n\n")
+}
+
+async fn flood(run: &Options) -> Result<String, BenchError> {
+    let report = flood::measure(&run.setting()).await?;
+    let json = serde_json::to_string_pretty(&report)?;
+    run::write_json(&json, &run.out, "flood.json")?;
     match run.output {
-        Output::Table => table::of(&report).map_err(BenchError::system("lay out the table")),
-        Output::Json => Ok(serde_json::to_string_pretty(&report)?),
-    }
-}
-
-fn selector_kind(text: &str) -> Result<SelectorKind, String> {
-    let known = SelectorKind::ALL.into_iter().find(|kind| kind.to_string() == text);
-    known.ok_or_else(|| format!("no such kind of selector; try {}", SelectorKind::UnixPath))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Arguments::command().debug_assert();
+        Output::Table => flood::table(&report).map_err(BenchError::system("lay out the table")),
+        Output::Json => Ok(json),
     }
 }

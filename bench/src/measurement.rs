@@ -1,4 +1,4 @@
-//! What one load process found: rate, latency, processor time.
+//! What one load process found: rate, latency, processor time of the server.
 
 use std::time::Duration;
 
@@ -9,52 +9,64 @@ use crate::BenchError;
 /// The figures of one call in one round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measurement {
+    /// Calls that count.
+    pub(crate) calls: u64,
     /// Calls a second, of all clients together.
     pub(crate) rate: f64,
-    /// Half of the calls took at most this long, in microseconds.
+    /// The middle of all latencies, in microseconds.
     pub(crate) p50_us: f64,
     /// 99 of 100 calls took at most this long, in microseconds.
     pub(crate) p99_us: f64,
-    /// Processor time of the agent's process for one call, in microseconds.
-    pub(crate) agent_cpu_us: f64,
+    /// 999 of 1000 calls took at most this long, in microseconds.
+    pub(crate) p999_us: f64,
+    /// The longest, in microseconds.
+    pub(crate) max_us: f64,
+    /// Processor time of the server's process for one call, in microseconds, if it is known which
+    /// one that is.
+    pub(crate) server_cpu_us: Option<f64>,
 }
 
 impl Measurement {
-    /// Of the calls that began in `window`, during which the agent took `agent_cpu`.
+    /// Of the calls of `window`, during which the server took `cpu`.
     ///
     /// # Errors
     /// There were no calls.
-    pub(crate) fn of(mut latencies: Vec<Duration>, window: Duration, agent_cpu: Duration) -> Result<Self, BenchError> {
+    pub(crate) fn of(
+        mut latencies: Vec<Duration>,
+        window: Duration,
+        cpu: Option<Duration>,
+    ) -> Result<Self, BenchError> {
         latencies.sort_unstable();
-        let (p50, p99) =
-            percentile(&latencies, 50).zip(percentile(&latencies, 99)).ok_or(BenchError::Nothing("calls"))?;
+        let at = |per_mille| {
+            percentile(&latencies, per_mille).map(microseconds).ok_or(BenchError::Nothing("calls: none was due"))
+        };
         let calls = latencies.len() as f64;
         Ok(Self {
+            calls: latencies.len() as u64,
             rate: calls / window.as_secs_f64(),
-            p50_us: microseconds(p50),
-            p99_us: microseconds(p99),
-            agent_cpu_us: microseconds(agent_cpu) / calls,
+            p50_us: at(500)?,
+            p99_us: at(990)?,
+            p999_us: at(999)?,
+            max_us: at(1000)?,
+            server_cpu_us: cpu.map(|cpu| microseconds(cpu) / calls),
         })
     }
 
-    /// These figures in parts of those of `floor`.
-    pub(crate) fn relative_to(&self, floor: &Self) -> Self {
-        Self {
-            rate: self.rate / floor.rate,
-            p50_us: self.p50_us / floor.p50_us,
-            p99_us: self.p99_us / floor.p99_us,
-            agent_cpu_us: self.agent_cpu_us / floor.agent_cpu_us,
-        }
+    /// Time for one call of a client that always has one under way, in microseconds: of `clients`
+    /// together.
+    pub(crate) fn time_us(&self, clients: u32) -> f64 {
+        f64::from(clients) * 1e6 / self.rate
     }
 }
 
-/// The smallest value that `percent` of all do not exceed (nearest rank).
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100);
+/// The smallest value that so many of a thousand do not exceed (nearest rank).
+pub(crate) fn percentile(sorted: &[Duration], per_mille: usize) -> Option<Duration> {
+    let rank = (sorted.len() * per_mille).div_ceil(1000);
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
-fn microseconds(duration: Duration) -> f64 {
+/// In microseconds.
+pub(crate) fn microseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
@@ -65,18 +77,21 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_nearest_rank() {
         let of = |count: u64| (1..=count).map(Duration::from_micros).collect::<Vec<_>>();
-        assert_eq!(percentile(&of(1), 50), Some(Duration::from_micros(1)));
-        assert_eq!(percentile(&of(100), 99), Some(Duration::from_micros(99)));
-        assert_eq!(percentile(&of(101), 99), Some(Duration::from_micros(100)));
-        assert_eq!(percentile(&of(0), 50), None);
+        assert_eq!(percentile(&of(1), 500), Some(Duration::from_micros(1)));
+        assert_eq!(percentile(&of(100), 990), Some(Duration::from_micros(99)));
+        assert_eq!(percentile(&of(101), 990), Some(Duration::from_micros(100)));
+        assert_eq!(percentile(&of(1000), 999), Some(Duration::from_micros(999)));
+        assert_eq!(percentile(&of(3), 1000), Some(Duration::from_micros(3)));
+        assert_eq!(percentile(&of(0), 500), None);
     }
 
     #[test]
     fn figures_are_of_a_second_and_of_a_call() {
         let latencies = vec![Duration::from_micros(300), Duration::from_micros(100), Duration::from_micros(200)];
-        let found = Measurement::of(latencies, Duration::from_millis(500), Duration::from_micros(60)).unwrap();
-        assert_eq!(found, Measurement { rate: 6.0, p50_us: 200.0, p99_us: 300.0, agent_cpu_us: 20.0 });
-        assert_eq!(found.relative_to(&found).rate, 1.0);
-        assert!(Measurement::of(vec![], Duration::from_secs(1), Duration::ZERO).is_err());
+        let found = Measurement::of(latencies, Duration::from_millis(500), Some(Duration::from_micros(60))).unwrap();
+        assert_eq!((found.calls, found.rate, found.p50_us, found.p99_us), (3, 6.0, 200.0, 300.0));
+        assert_eq!(found.server_cpu_us, Some(20.0));
+        assert_eq!(found.time_us(3), 500_000.0);
+        assert!(Measurement::of(vec![], Duration::from_secs(1), None).is_err());
     }
 }

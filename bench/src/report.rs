@@ -1,129 +1,69 @@
-//! The figures of a whole run, in the form that is printed and written.
+//! The figures of a whole run, in the form that is written.
 
 use serde::Serialize;
 
-use crate::BenchError;
-use crate::load::Connection;
+use crate::findings::Line;
 use crate::machine::Machine;
-use crate::measurement::Measurement;
-use crate::rounds::Plan;
-use crate::spread::Spread;
+use crate::noise::Noise;
+use crate::reading::Reading;
+use crate::scenario::About;
+use crate::setting::Setting;
 
 /// Everything that a run found.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
+    /// Of this program.
+    pub(crate) version: &'static str,
     /// When it began, RFC 3339.
     pub(crate) began: String,
+    /// When it ended, RFC 3339.
+    pub(crate) ended: String,
     /// Where it ran.
     pub(crate) machine: Machine,
     /// Over the last minute, before it began.
     pub(crate) load_average_before: f64,
-    /// Over the last minute, at its end.
+    /// Over the last minute, at its end: the run's own with it.
     pub(crate) load_average_after: f64,
+    /// How far the machine kept still.
+    pub(crate) noise: Noise,
     /// How it was taken.
-    pub(crate) plan: Plan,
-    /// Kinds of selectors of the entry.
-    pub(crate) selectors: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) setting: Setting,
     /// One a scenario.
     pub(crate) scenarios: Vec<Findings>,
-}
-
-/// What the clients do.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Scenario {
-    /// How many there are.
-    pub(crate) clients: u32,
-    /// How they use their connections.
-    pub(crate) connection: Connection,
-    /// Microseconds between two calls of one client; none in a closed loop.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) every_us: Option<u64>,
-}
-
-/// One scenario in one round.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Round {
-    /// The empty call.
-    pub(crate) floor: Measurement,
-    /// The warm fetch.
-    pub(crate) fetch: Measurement,
-    /// The same from an agent that does not have the caller prove itself.
-    pub(crate) unproven: Measurement,
 }
 
 /// One scenario, over all rounds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Findings {
+    /// Its name on the command line.
+    pub(crate) name: String,
     #[serde(flatten)]
-    pub(crate) scenario: Scenario,
-    /// The empty call.
-    pub(crate) floor: Figures,
-    /// The warm fetch.
-    pub(crate) fetch: Figures,
-    /// The fetch in parts of the floor, taken round by round.
-    pub(crate) ratio: Figures,
-    /// The fetch without the proof of the caller.
-    pub(crate) unproven: Figures,
-    /// The fetch in parts of the one without the proof, taken round by round.
-    pub(crate) proof: Figures,
+    pub(crate) about: About,
+    /// How long it took, in seconds, with starting and ending what it needs.
+    pub(crate) took_s: f64,
+    /// Its figures.
+    pub(crate) lines: Vec<Line>,
+    /// Each round's, as they were read.
+    pub(crate) rounds: Vec<Vec<Reading>>,
+    /// Why it was not measured, or not to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_measured: Option<NotMeasured>,
 }
 
-/// A [`Measurement`] over all rounds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Figures {
-    pub(crate) rate: Spread,
-    pub(crate) p50_us: Spread,
-    pub(crate) p99_us: Spread,
-    pub(crate) agent_cpu_us: Spread,
+/// What kept a scenario from being measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NotMeasured {
+    /// In words.
+    pub(crate) why: String,
+    /// Whether that is no failure: this machine or user does not allow for it.
+    pub(crate) allowed: bool,
 }
 
-impl Findings {
-    /// Of the rounds.
-    ///
-    /// # Errors
-    /// There was no round.
-    pub(crate) fn of(scenario: Scenario, rounds: &[Round]) -> Result<Self, BenchError> {
-        let figures = |of: fn(&Round) -> Measurement| {
-            Figures::of(&rounds.iter().map(of).collect::<Vec<_>>()).ok_or(BenchError::Nothing("a scenario"))
-        };
-        Ok(Self {
-            scenario,
-            floor: figures(|round| round.floor)?,
-            fetch: figures(|round| round.fetch)?,
-            ratio: figures(|round| round.fetch.relative_to(&round.floor))?,
-            unproven: figures(|round| round.unproven)?,
-            proof: figures(|round| round.fetch.relative_to(&round.unproven))?,
-        })
-    }
-}
-
-impl Figures {
-    fn of(rounds: &[Measurement]) -> Option<Self> {
-        let spread = |figure: fn(&Measurement) -> f64| Spread::of(rounds.iter().map(figure));
-        Some(Self {
-            rate: spread(|round| round.rate)?,
-            p50_us: spread(|round| round.p50_us)?,
-            p99_us: spread(|round| round.p99_us)?,
-            agent_cpu_us: spread(|round| round.agent_cpu_us)?,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ratio_is_taken_round_by_round() {
-        let at = |rate: f64| Measurement { rate, p50_us: 10.0, p99_us: 20.0, agent_cpu_us: 5.0 };
-        // A machine that is twice as slow in the second round says the same about the ratio.
-        let round = |floor, fetch| Round { floor: at(floor), fetch: at(fetch), unproven: at(2.0 * fetch) };
-        let rounds = [round(100.0, 50.0), round(50.0, 25.0)];
-        let scenario = Scenario { clients: 1, connection: Connection::Warm, every_us: None };
-        let found = Findings::of(scenario, &rounds).unwrap();
-        assert_eq!(found.ratio.rate, Spread { median: 0.5, min: 0.5, max: 0.5 });
-        assert_eq!(found.proof.rate, Spread { median: 0.5, min: 0.5, max: 0.5 });
-        assert_eq!(found.floor.rate, Spread { median: 75.0, min: 50.0, max: 100.0 });
-        assert!(Findings::of(scenario, &[]).is_err());
+impl Report {
+    /// Names of the scenarios that failed.
+    pub(crate) fn failed(&self) -> Vec<String> {
+        let failed = |findings: &&Findings| findings.not_measured.as_ref().is_some_and(|not| !not.allowed);
+        self.scenarios.iter().filter(failed).map(|findings| findings.name.clone()).collect()
     }
 }

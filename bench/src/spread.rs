@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::BenchError;
+
 /// The middle of the rounds and how far they lie apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
@@ -22,6 +24,14 @@ impl Spread {
         let (lower, upper) = ((values.len() - 1) / 2, values.len() / 2);
         Some(Self { median: f64::midpoint(*values.get(lower)?, *values.get(upper)?), min, max })
     }
+}
+
+/// The middle of several values.
+///
+/// # Errors
+/// There are none.
+pub(crate) fn middle(values: Vec<f64>) -> Result<f64, BenchError> {
+    Spread::of(values).map(|spread| spread.median).ok_or(BenchError::Nothing("one of the rounds"))
 }
 
 #[cfg(test)]

@@ -2,61 +2,85 @@
 
 use std::io::{self, Write};
 
-use crate::load::Connection;
-use crate::report::{Figures, Findings, Report};
-use crate::spread::Spread;
+use crate::figure;
+use crate::findings::Line;
+use crate::noise::Work;
+use crate::report::{Findings, Report};
 
 /// The run in a few lines, and its figures in columns.
+///
+/// # Errors
+/// The columns cannot be laid out.
 pub(crate) fn of(report: &Report) -> io::Result<String> {
-    let machine = &report.machine;
+    let mut text = head(report);
+    for findings in &report.scenarios {
+        text.push_str(&format!("\n\n{}: {}\n", findings.name, findings.about.question));
+        text.push_str(&format!("  floor: {}\n  aim: {}\n", findings.about.floor, findings.about.aim));
+        if let Some(not) = &findings.not_measured {
+            text.push_str(&format!("  NOT MEASURED: {}\n", not.why));
+        }
+        text.push_str(&columns(findings)?);
+    }
+    Ok(text)
+}
+
+fn head(report: &Report) -> String {
+    let (machine, plan) = (&report.machine, &report.setting.plan);
     let seconds = |milliseconds: u64| milliseconds as f64 / 1000.0;
-    let mut text = format!(
+    let work =
+        |work: Work| format!("p99 {:.2}, longest {:.2} times the median", work.p99_of_median, work.max_of_median);
+    let during = report.noise.during.map_or_else(|| "not measured".to_owned(), work);
+    format!(
         "{}, kernel {}, {} x {}, load average {:.2} before and {:.2} after\n\
-         entry: {}; {} rounds of {} s after {} s of warm-up, in turn, closed loop\n\
-         floor: grpc.health.v1.Health/Check; fetch: FetchJWTSVID, token issued before; median (min-max)\n\
-         unproven: the fetch from an agent that does not have the caller prove itself; proof: fetch in parts of it\n\n",
+         noise: the same work over and over, before: {}; between rounds: {during}; stolen by the host: {:.1} %\n\
+         {}{} rounds; under load {} s after {} s of warm-up; median (min-max) of the rounds, ratio to the floor by round",
         report.began,
         machine.kernel,
         machine.cores,
         machine.processor,
         report.load_average_before,
         report.load_average_after,
-        report.selectors.join(" "),
-        report.plan.rounds,
-        seconds(report.plan.measured_ms),
-        seconds(report.plan.warm_up_ms),
-    );
+        work(report.noise.before),
+        report.noise.steal * 100.0,
+        if plan.quick { "QUICK, shows only that it works: " } else { "" },
+        plan.rounds,
+        seconds(plan.measured_ms),
+        seconds(plan.warm_up_ms),
+    )
+}
+
+fn columns(findings: &Findings) -> io::Result<String> {
+    let theirs = findings.lines.iter().any(|line| line.theirs.is_some() || line.refused.is_some());
     let mut writer = tabwriter::TabWriter::new(Vec::new()).padding(2);
-    writeln!(writer, "CLIENTS\tCONNECTION\tCALL\tCALLS/S\tP50 US\tP99 US\tAGENT CPU US/CALL")?;
-    for findings in &report.scenarios {
-        rows(&mut writer, findings)?;
+    write!(writer, "  MEASURE\tUNIT\tOURS\tFLOOR\tRATIO\t")?;
+    if theirs {
+        write!(writer, "THEIRS\tRATIO\t")?;
+    }
+    writeln!(writer, "AIM\t")?;
+    for line in &findings.lines {
+        row(&mut writer, line, theirs)?;
     }
     let columns = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
     let columns = String::from_utf8_lossy(&columns);
-    text.push_str(&columns.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+    let mut text = columns.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    // Most often it is one and the same for all.
+    let mut refusals: Vec<&str> = findings.lines.iter().filter_map(|line| line.refused.as_deref()).collect();
+    refusals.dedup();
+    for refusal in refusals {
+        text.push_str(&format!("\n  theirs: {refusal}"));
+    }
     Ok(text)
 }
 
-fn rows(writer: &mut impl Write, findings: &Findings) -> io::Result<()> {
-    let connection = match findings.scenario.connection {
-        Connection::Warm => "warm",
-        Connection::New => "new",
-    };
-    let clients = findings.scenario.clients;
-    row(writer, &format!("{clients}\t{connection}\tfloor"), &findings.floor, (0, 1))?;
-    row(writer, "\t\tfetch", &findings.fetch, (0, 1))?;
-    row(writer, "\t\tratio", &findings.ratio, (2, 2))?;
-    row(writer, "\t\tunproven", &findings.unproven, (0, 1))?;
-    row(writer, "\t\tproof", &findings.proof, (2, 2))
-}
-
-/// `digits` behind the point, of the rate and of the others.
-fn row(writer: &mut impl Write, what: &str, figures: &Figures, digits: (usize, usize)) -> io::Result<()> {
-    let Figures { rate, p50_us, p99_us, agent_cpu_us } = *figures;
-    let [p50, p99, agent_cpu] = [p50_us, p99_us, agent_cpu_us].map(|figure| cell(figure, digits.1));
-    writeln!(writer, "{what}\t{}\t{p50}\t{p99}\t{agent_cpu}", cell(rate, digits.0))
-}
-
-fn cell(Spread { median, min, max }: Spread, digits: usize) -> String {
-    format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
+fn row(writer: &mut impl Write, line: &Line, theirs: bool) -> io::Result<()> {
+    let floor = line.floor.map(figure::spread).unwrap_or_default();
+    let ratio = figure::beside(line).unwrap_or_default();
+    write!(writer, "  {}\t{}\t{}\t{floor}\t{ratio}\t", line.name, line.unit, figure::spread(line.ours))?;
+    if theirs {
+        let refused = if line.refused.is_some() { "refused" } else { "" };
+        let found = line.theirs.map_or_else(|| refused.to_owned(), figure::spread);
+        write!(writer, "{found}\t{}\t", line.theirs_ratio.map(figure::ratio).unwrap_or_default())?;
+    }
+    let aim = line.aim.map(|aim| figure::aim(aim, line.unit)).unwrap_or_default();
+    writeln!(writer, "{aim} {}\t", figure::met(line.met))
 }
