@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -103,6 +103,21 @@ impl Agent {
         self.child = launch(self.folder.path(), &self.settings).await;
     }
 
+    /// Starts it again with `under` put before its command, and waits until it is ready or has ended: with
+    /// which status it did.
+    pub async fn restart_under(&mut self, under: &[String]) -> Option<ExitStatus> {
+        self.kill();
+        let settings = AgentSettings { under: under.to_vec(), ..self.settings.clone() };
+        let (child, ended) = begin(self.folder.path(), &settings).await;
+        self.child = child;
+        ended
+    }
+
+    /// With which status it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child")
+    }
+
     /// The folder that holds everything of this agent.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -175,7 +190,7 @@ impl Agent {
     }
 
     /// Asks the agent to stop, and waits until it has.
-    pub async fn terminate(&mut self) -> std::process::ExitStatus {
+    pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         until("the agent to end", || self.child.try_wait().expect("our child")).await
     }
@@ -274,8 +289,18 @@ filter = "{log}"
     )
 }
 
-/// Starts the process and waits for its word to systemd, which is also what we test.
+/// Starts the process and waits until it is ready.
 async fn launch(folder: &Path, settings: &AgentSettings) -> Child {
+    let (child, ended) = begin(folder, settings).await;
+    if let Some(status) = ended {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        panic!("the agent ended with {status} before it was ready:\n{log}");
+    }
+    child
+}
+
+/// Starts the process and waits for its word to systemd, which is also what we test; or for its end.
+async fn begin(folder: &Path, settings: &AgentSettings) -> (Child, Option<ExitStatus>) {
     let notify = folder.join("notify.sock");
     let _ = std::fs::remove_file(&notify);
     let notified = UnixDatagram::bind(&notify).expect("a datagram socket");
@@ -308,11 +333,7 @@ async fn launch(folder: &Path, settings: &AgentSettings) -> Child {
         () = ready => None,
         status = ended => Some(status),
     };
-    if let Some(status) = status {
-        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        panic!("the agent ended with {status} before it was ready:\n{log}");
-    }
-    child
+    (child, status)
 }
 
 fn set_mode(path: &Path, mode: u32) {

@@ -83,6 +83,7 @@ const LEAST_THREADS: usize = 2;
 
 /// Reads the arguments of the process and runs the command that they name.
 pub fn run() -> ExitCode {
+    end_with_main_thread();
     let arguments = Arguments::parse();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -105,6 +106,20 @@ pub fn run() -> ExitCode {
             error.outcome().into()
         }
     }
+}
+
+/// A panic of this thread, such as that of a runtime whose threads the kernel refuses, ends the process.
+/// Unwinding would wait for the threads that there are already, and those for work.
+#[allow(clippy::disallowed_methods, reason = "destructors are what would wait; the memory goes with the process")]
+fn end_with_main_thread() {
+    let main = std::thread::current().id();
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        if std::thread::current().id() == main {
+            std::process::exit(1);
+        }
+    }));
 }
 
 /// Ends without waiting for threads that wait for somebody else: the user database, or a file

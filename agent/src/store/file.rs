@@ -69,10 +69,17 @@ pub(super) fn open(place: &Place, trust_domain: &TrustDomain) -> Result<(Databas
     Ok((database, contents))
 }
 
-/// Opens a database that was open before: one that is gone is not created anew.
+/// Opens a database that was open before and failed: one that is gone is not created anew.
+///
+/// After a write-back that failed the kernel takes the pages in its memory for written (fsync(2), errors).
+/// They would read as a change that is on disk and is not, and nobody would write them again: what can
+/// still be written is, then all of it is read from the disk.
 pub(super) fn reopen(place: &Place, trust_domain: &TrustDomain) -> Result<(Database, Contents), StoreError> {
     let path = place.path();
-    let file = open_file(path).map_err(|source| StoreError::File { doing: "open", path: path.to_owned(), source })?;
+    let failed = |doing| move |source| StoreError::File { doing, path: path.to_owned(), source };
+    let file = open_file(path).map_err(failed("open"))?;
+    file.sync_all().map_err(failed("write"))?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|errno| failed("read")(errno.into()))?;
     let database = open_existing(file, path)?;
     let contents = database.load(trust_domain)?;
     Ok((database, contents))

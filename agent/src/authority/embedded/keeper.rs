@@ -245,7 +245,7 @@ impl Keeper {
         };
         match in_token {
             Some(token) => token.within(MAKES_WITHIN, work).await,
-            None => tokio::task::spawn_blocking(work).await.unwrap_or(Err(AuthorityError::Crypto("make a key"))),
+            None => on_a_thread(work).await,
         }
     }
 
@@ -311,6 +311,20 @@ impl Keeper {
         let view = AuthorityView::of(&self.trust_domain, &self.keys.rings, &self.terms);
         self.published.view.send_replace(Arc::new(view));
     }
+}
+
+/// On a thread of its own: where the kernel refuses one, the runtime's pool would panic, and the keeper with it.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
+) -> Result<T, AuthorityError> {
+    let (done, made) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("key".to_owned());
+    let started = thread.spawn(move || {
+        // Who waited may have gone, and the key with them.
+        let _ = done.send(work());
+    });
+    started.map_err(AuthorityError::Thread)?;
+    made.await.unwrap_or(Err(AuthorityError::Crypto("make a key")))
 }
 
 /// Takes a key back that is not to sign any more; who wants to sign waits for the next one.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -118,9 +118,11 @@ pub(super) fn read(path: &Path, allowed: u32, most: usize) -> Result<Zeroizing<V
     let mut length = 0;
     let mut file = file.take(bytes.len() as u64);
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest).map_err(Fault::Unreadable)? {
-            0 => break,
-            count => length += count,
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Fault::Unreadable(error)),
         }
     }
     if length > most {
