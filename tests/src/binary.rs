@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The built `countersign`, of the same profile as the tests.
+/// The built `countersign`: as it is installed for what measures it, which is built for release, and as the tests are for these.
 pub fn countersign() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build("countersign", "countersign", &[])).clone()
@@ -27,6 +27,9 @@ pub fn suite_program(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     // Of the whole workspace, so that what `cargo test --workspace` has built is not built again.
     cargo.args(["test", "--no-run", "--workspace", "--test", name]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
     built_by(cargo, name)
 }
 
@@ -39,15 +42,15 @@ fn build(package: &str, binary: &str, features: &[&str]) -> PathBuf {
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--package", package, "--bin", binary]).args(features);
+    if !cfg!(debug_assertions) {
+        cargo.args(["--profile", if package == "countersign" { "dist" } else { "release" }]);
+    }
     built_by(cargo, binary)
 }
 
 /// Runs cargo, and has it say where it put the executable of `target`.
 fn built_by(mut cargo: Command, target: &str) -> PathBuf {
     cargo.args(["--quiet", "--message-format=json"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
     let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     assert!(built.status.success(), "cannot build {target}:\n{}", String::from_utf8_lossy(&built.stderr));
     let messages = serde_json::Deserializer::from_slice(&built.stdout).into_iter::<serde_json::Value>();

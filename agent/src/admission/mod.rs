@@ -34,6 +34,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use countersign_common::clock::Clock;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -57,6 +58,9 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// How often it is looked for refusals that were not told yet.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// So many places of a kind are a crowd: what they take of memory is worth giving back.
+pub const CROWD: usize = 64;
 
 /// Kinds of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,7 @@ pub struct Limits {
 pub struct Admission {
     state: Mutex<State>,
     turns: Arc<Turns>,
+    crowded: Notify,
     audit: Arc<Audit>,
     clock: Arc<dyn Clock>,
 }
@@ -153,7 +158,8 @@ impl Admission {
         let ledgers = [limits.connections, limits.requests, limits.streams].map(Ledger::new);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let state = Mutex::new(State { ledgers, pace: Pace::new(processors), refusals: Refusals::default() });
-        Arc::new(Self { state, turns: Arc::new(Turns::new(TURNS_PER_PROCESSOR * processors)), audit, clock })
+        let turns = Arc::new(Turns::new(TURNS_PER_PROCESSOR * processors));
+        Arc::new(Self { state, turns, crowded: Notify::new(), audit, clock })
     }
 
     /// Whether a connection of this user could have a place: asked before anything is found out
@@ -177,11 +183,22 @@ impl Admission {
     /// A place for process `pid` of `key`; none if others need it more. A refusal is counted, and
     /// recorded as often as a flood allows.
     pub fn place(self: &Arc<Self>, kind: Kind, key: &Key, pid: i32) -> Option<Place> {
-        let taken = self.lock().ledger(kind).take(key);
+        let taken = self.take(&mut self.lock(), kind, key);
         if !taken {
             self.refuse(key, pid, kind);
         }
         taken.then(|| Place { admission: Arc::clone(self), key: key.clone(), pid, kind, rest: None })
+    }
+
+    /// Waits until the places of a kind become a crowd, which may have been since it was last waited.
+    pub async fn crowded(&self) {
+        self.crowded.notified().await;
+    }
+
+    /// How many connections and streams there are.
+    pub fn crowd(&self) -> usize {
+        let mut state = self.lock();
+        [Kind::Connection, Kind::Stream].map(|kind| state.ledger(kind).taken()).iter().sum()
     }
 
     /// Does `work` when it is the turn of `key`, and when what it has taken has been paid for.
@@ -242,6 +259,15 @@ impl Admission {
             order(b).cmp(&order(a)).then_with(|| (a.key.uid(), a.key.cgroup()).cmp(&(b.key.uid(), b.key.cgroup())))
         });
         uses
+    }
+
+    fn take(&self, state: &mut State, kind: Kind, key: &Key) -> bool {
+        let ledger = state.ledger(kind);
+        let taken = ledger.take(key);
+        if taken && ledger.taken() == CROWD {
+            self.crowded.notify_one();
+        }
+        taken
     }
 
     fn refuse(&self, key: &Key, pid: i32, kind: Kind) {
@@ -305,7 +331,7 @@ impl Place {
             return true;
         }
         let mut state = self.admission.lock();
-        let taken = state.ledger(Kind::Stream).take(&self.key);
+        let taken = self.admission.take(&mut state, Kind::Stream, &self.key);
         if taken {
             state.ledger(self.kind).give_back(&self.key);
             self.kind = Kind::Stream;

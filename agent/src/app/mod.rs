@@ -5,6 +5,7 @@ mod clock;
 mod descriptors;
 mod dev;
 mod entries_file;
+mod memory;
 mod restore;
 mod wiring;
 

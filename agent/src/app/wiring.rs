@@ -9,7 +9,7 @@ use countersign_common::proto;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 
-use super::{AppError, SystemClock, descriptors};
+use super::{AppError, SystemClock, descriptors, memory};
 use crate::admin_api::{self, Access};
 use crate::admission::{self, Admission, HashBudget, HashLimits};
 use crate::attest::{self, Attestors};
@@ -94,6 +94,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
     let operators = listen(settings.admin_socket, ADMIN_MODES)?;
     let options = options(settings.hold, settings.drain_limit);
+    let crowds = Arc::clone(&admission);
     let serving = async {
         tokio::try_join!(
             serve(workload, workload_routes, options.clone(), admission, drain.clone(), told.clone()),
@@ -108,6 +109,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     tokio::select! {
         served = serving => served.map(drop)?,
         () = live(&notifier) => {}
+        () = memory::give_back(&crowds) => {}
         () = tell_of_drain(&drain, &notifier, &health) => {}
     }
     Ok(())

@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 use countersign_common::entry::ImageRule;
 use countersign_common::selector::{Selector, SelectorKind};
+use tokio::time::Instant;
 
 use super::image_rules::{Verdict, Verdicts};
+use super::kept::LOOK_AGE;
 use super::{WorkloadAttestor, cgroup};
 use crate::audit::{Caller, Whom};
 #[cfg(test)]
@@ -18,11 +20,16 @@ use crate::peer::{Credentials, Evidence, Fingerprint, PeerError, ProcessInstance
 #[derive(Debug)]
 pub struct Attestation {
     fingerprint: Fingerprint,
+    /// When all facts were read last.
+    read: Instant,
     found: Arc<Found>,
 }
 
+/// What was found out, which holds for the process on all of its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
+    /// When it was begun to be asked.
+    looked: Instant,
     instance: ProcessInstance,
     credentials: Credentials,
     selectors: BTreeSet<Selector>,
@@ -101,13 +108,30 @@ impl Attestation {
         self.found.unavailable.is_empty() && self.found.image.values().all(judged)
     }
 
-    /// What was found before, of a process that was just found to be the same.
-    pub(super) fn again(fingerprint: Fingerprint, found: Arc<Found>) -> Self {
-        Self { fingerprint, found }
+    /// What was found before, of a process of which all was read at `read` and is the same.
+    pub(super) fn again(fingerprint: Fingerprint, read: Instant, found: Arc<Found>) -> Self {
+        Self { fingerprint, read, found }
+    }
+
+    pub(super) fn read(&self) -> Instant {
+        self.read
     }
 }
 
 impl Found {
+    /// Whether it may be relied on still, for a process that is the same.
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        now.duration_since(self.looked) < LOOK_AGE
+    }
+
+    /// Whether nothing but these kinds and selectors is asked for.
+    pub(super) fn is_enough(
+        &self,
+        worth_telling: impl Fn(&BTreeSet<Selector>, &BTreeSet<SelectorKind>) -> BTreeSet<SelectorKind>,
+    ) -> bool {
+        worth_telling(&self.selectors, &self.told).is_empty()
+    }
+
     fn for_audit(&self) -> Whom {
         let digest = self.selectors.iter().find(|selector| selector.kind() == SelectorKind::UnixSha256);
         let caller = Caller {
@@ -164,9 +188,16 @@ impl Findings {
 
     /// The only maker of an [`Attestation`]: reads the evidence again first. The descriptors
     /// of the evidence end with it; what is kept costs none beside the peer's own.
-    pub(super) fn conclude(self, evidence: &Evidence, image: Verdicts) -> Result<Attestation, PeerError> {
+    pub(super) fn conclude(
+        self,
+        evidence: &Evidence,
+        looked: Instant,
+        image: Verdicts,
+    ) -> Result<Attestation, PeerError> {
+        let read = Instant::now();
         evidence.recheck()?;
         let found = Found {
+            looked,
             instance: evidence.instance(),
             credentials: evidence.credentials(),
             selectors: self.selectors,
@@ -177,7 +208,7 @@ impl Findings {
             cgroup: cgroup::path(evidence.cgroups()).map(str::to_owned),
             whom: OnceLock::new(),
         };
-        Ok(Attestation { fingerprint: evidence.fingerprint().clone(), found: Arc::new(found) })
+        Ok(Attestation { fingerprint: evidence.fingerprint().clone(), read, found: Arc::new(found) })
     }
 }
 
@@ -191,6 +222,7 @@ pub(crate) fn attestation_for_tests(
 ) -> Attestation {
     let evidence = Peer::of_this_process().evidence().unwrap();
     let found = Found {
+        looked: Instant::now(),
         instance,
         credentials,
         selectors,
@@ -201,11 +233,15 @@ pub(crate) fn attestation_for_tests(
         cgroup: None,
         whom: OnceLock::new(),
     };
-    Attestation { fingerprint: evidence.fingerprint().clone(), found: Arc::new(found) }
+    Attestation { fingerprint: evidence.fingerprint().clone(), read: found.looked, found: Arc::new(found) }
 }
 
 #[cfg(test)]
 impl Attestation {
+    pub(super) fn looked_for_tests(&self) -> Instant {
+        self.found.looked
+    }
+
     /// The same with another verdict, or without any.
     pub(crate) fn with_image(mut self, rule: ImageRule, verdict: Option<Verdict>) -> Self {
         let image = &mut Arc::make_mut(&mut self.found).image;

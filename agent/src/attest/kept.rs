@@ -20,7 +20,7 @@ use crate::peer::{Fingerprint, Glance, RememberedFingerprint};
 /// How old the facts of the kernel may be that a glance leaves out: supplementary groups, privileges, tracer, cgroups.
 pub const READ_AGE: Duration = Duration::from_millis(100);
 
-/// How old an attestation may be.
+/// How old that may be which takes questions to file systems and daemons.
 pub const LOOK_AGE: Duration = Duration::from_secs(1);
 
 /// How many processes are held for glances at a time; the one that was taken first makes room. Each costs two
@@ -32,7 +32,6 @@ pub(super) const MAX_GLANCES: usize = 128;
 pub struct Kept {
     process: RememberedFingerprint,
     found: Arc<Found>,
-    attested: Instant,
     glances: Arc<Glances>,
     last: Mutex<Last>,
 }
@@ -50,13 +49,12 @@ pub(super) struct Glances(pub(super) Mutex<VecDeque<Arc<Glance>>>);
 
 impl Attestors {
     /// Makes of an attestation what may be kept with its connection; nothing if a question was left without an answer.
-    pub fn keep(&self, attestation: &Attestation, attested: Instant) -> Option<Kept> {
+    pub fn keep(&self, attestation: &Attestation) -> Option<Kept> {
         attestation.is_complete().then(|| Kept {
             process: attestation.fingerprint().remembered(),
             found: Arc::clone(attestation.found()),
-            attested,
             glances: Arc::clone(&self.glances),
-            last: Mutex::new(Last { read: attested, glance: Weak::new() }),
+            last: Mutex::new(Last { read: attestation.read(), glance: Weak::new() }),
         })
     }
 }
@@ -68,7 +66,7 @@ impl Kept {
     /// The process is gone, or is no longer what was attested.
     pub fn again(&self, now: Instant) -> Result<Option<Attestation>, AttestError> {
         let Some(process) = self.process.again().filter(Fingerprint::is_proven) else { return Ok(None) };
-        if now.duration_since(self.attested) >= LOOK_AGE {
+        if !self.found.is_recent(now) {
             return Ok(None);
         }
         let mut last = self.last();
@@ -82,8 +80,7 @@ impl Kept {
             }
             last.read = now;
         }
-        drop(last);
-        Ok(Some(Attestation::again(process, Arc::clone(&self.found))))
+        Ok(Some(Attestation::again(process, last.read, Arc::clone(&self.found))))
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {

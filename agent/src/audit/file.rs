@@ -5,13 +5,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use super::AuditError;
-
-/// How long the file's name may go without a look whether it still leads to the file. Lines of that time are in the file
-/// that was moved, where its mover looks for them; one that was removed is noticed at once.
-const LOOK_AGE: Duration = Duration::from_millis(100);
 
 /// One open audit file.
 ///
@@ -23,16 +18,14 @@ pub(super) struct AuditFile {
     keep: u32,
     /// None after a failure; the next append opens it again.
     file: Option<File>,
-    /// When its name was looked at last.
-    looked: Instant,
     unfinished: bool,
     rotation_failing: bool,
 }
 
 impl AuditFile {
     pub(super) fn open(path: PathBuf, max_bytes: u64, keep: u32) -> Result<Self, AuditError> {
-        let (keep, looked) = (keep.max(1), Instant::now());
-        let mut audit = Self { path, max_bytes, keep, file: None, looked, unfinished: false, rotation_failing: false };
+        let mut audit =
+            Self { path, max_bytes, keep: keep.max(1), file: None, unfinished: false, rotation_failing: false };
         audit.reopen()?;
         Ok(audit)
     }
@@ -72,20 +65,14 @@ impl AuditFile {
 
     /// The length of the file under our name, which is open when this returns.
     ///
-    /// The name is looked at before a line, unless it just was: a file that somebody moved or removed would
+    /// The name is looked at before each line: a file that somebody moved or removed would
     /// otherwise go on taking lines that nobody can find.
     fn current_length(&mut self) -> Result<u64, AuditError> {
         if let Some(file) = &self.file
-            && let Ok(open) = file.metadata()
-            && open.nlink() > 0
+            && let (Ok(named), Ok(open)) = (fs::symlink_metadata(&self.path), file.metadata())
+            && same_file(&named, &open)
         {
-            if self.looked.elapsed() < LOOK_AGE {
-                return Ok(open.len());
-            }
-            if fs::symlink_metadata(&self.path).is_ok_and(|named| same_file(&named, &open)) {
-                self.looked = Instant::now();
-                return Ok(open.len());
-            }
+            return Ok(open.len());
         }
         self.reopen()
     }
@@ -95,7 +82,6 @@ impl AuditFile {
         let (file, length, unfinished) =
             open_for_append(&self.path).map_err(|source| AuditError::Open { path: self.path.clone(), source })?;
         self.file = Some(file);
-        self.looked = Instant::now();
         self.unfinished = unfinished;
         Ok(length)
     }

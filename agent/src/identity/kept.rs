@@ -34,16 +34,15 @@ impl Identity {
             return Ok(None);
         }
         let attestation = attestation.again(Instant::now())?;
-        let matched = |attestation| Matched { attestation, entries: entries.clone(), by: by.clone(), attested: None };
+        let matched = |attestation| Matched { attestation, entries: entries.clone(), by: by.clone(), is_kept: true };
         Ok(attestation.map(matched))
     }
 
     /// Keeps what `peer` was found to match, unless that is what was kept before.
     pub(super) fn keep(&self, peer: &Peer, matched: Matched) {
-        let Matched { attestation, entries, by, attested } = matched;
-        let Some(attestation) = attested.and_then(|attested| self.attestors.keep(&attestation, attested)) else {
-            return;
-        };
+        let Matched { attestation, entries, by, is_kept } = matched;
+        let kept = if is_kept { None } else { self.attestors.keep(&attestation) };
+        let Some(attestation) = kept else { return };
         peer.keep(Arc::new(Entitlement { attestation, entries, by }));
     }
 }

@@ -88,8 +88,8 @@ struct Matched {
     entries: Vec<Arc<Entry>>,
     /// All entries of then. Not held: they may be many.
     by: Weak<Snapshot>,
-    /// When the attestation began; none if it was kept from an earlier request.
-    attested: Option<Instant>,
+    /// Whether it was kept from an earlier request.
+    is_kept: bool,
 }
 
 impl Identity {
@@ -167,7 +167,6 @@ impl Identity {
         let deadline = Instant::now() + hold;
         loop {
             let snapshot = Arc::clone(&registry.borrow_and_update());
-            let attested = Instant::now();
             let attestation = account.attest(&self.attestors, peer, &snapshot).await?;
             let found = account.time(Stage::Match, || {
                 snapshot.matches(attestation.selectors(), attestation.unavailable(), self.clock.now())
@@ -177,7 +176,7 @@ impl Identity {
             }
             if !found.entries.is_empty() {
                 let by = Arc::downgrade(&snapshot);
-                return Ok(Matched { attestation, entries: found.entries, by, attested: Some(attested) });
+                return Ok(Matched { attestation, entries: found.entries, by, is_kept: false });
             }
             tracing::debug!(pid = peer.pid(), "no entry matches yet, the caller is held");
             let change = async {

@@ -146,9 +146,15 @@ impl Fingerprint {
         self.peer.countersign.is_given()
     }
 
+    /// Whether nothing that was read is different from what was read of the other, on whichever connection that was.
+    pub fn is_of_same_program(&self, other: &RememberedFingerprint) -> bool {
+        !Protection::Change.is_out() && self.peer.pid == other.pid && self.facts.difference(&other.facts).is_none()
+    }
+
     /// The same without a hold on the connection.
     pub fn remembered(&self) -> RememberedFingerprint {
-        RememberedFingerprint { peer: Arc::downgrade(&self.peer), facts: Arc::clone(&self.facts) }
+        let (peer, facts) = (Arc::downgrade(&self.peer), Arc::clone(&self.facts));
+        RememberedFingerprint { pid: self.peer.pid, peer, facts }
     }
 
     /// The process.
@@ -170,6 +176,7 @@ impl Fingerprint {
 /// A [`Fingerprint`] that may be kept with the very connection whose process it is about.
 #[derive(Debug)]
 pub struct RememberedFingerprint {
+    pid: i32,
     peer: Weak<Peer>,
     facts: Arc<Facts>,
 }

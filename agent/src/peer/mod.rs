@@ -62,6 +62,7 @@ pub use held_file::{HeldFile, Ownership, Patience};
 pub use image::MappedFile;
 pub use proc_files::Privileges;
 pub use sender::{Received, receive, tell_senders};
+pub use sys::give_back_free_memory;
 
 /// The process that connected, held by its pidfd for as long as the connection lives. Costs
 /// one descriptor, which is also registered with the reactor.

@@ -127,3 +127,14 @@ pub(super) fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // So the descriptor stays open for as long as it is registered.
     Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
 }
+
+/// Gives memory that this process has freed back to the kernel (malloc_trim(3)). Threads that
+/// allocate wait meanwhile. An allocator other than that of the GNU C library is left alone.
+pub fn give_back_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, and locks the allocator's own state as malloc(3) does. Its answer
+    // says whether anything was given back, on which nothing depends.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}

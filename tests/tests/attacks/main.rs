@@ -3,6 +3,7 @@
 //! down. A row is here as far as the agent withstands it. `pN_works_...` and `dN_hurts_...` are the
 //! same attacks with the protection taken out: so is seen that they are attacks.
 
+mod asking;
 mod cgroups;
 mod clock;
 mod damage;

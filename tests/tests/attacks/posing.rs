@@ -117,7 +117,7 @@ async fn p3_works_without_the_protection() {
 
 /// How a process becomes another between two messages.
 #[derive(Clone, Copy)]
-enum Change {
+pub(super) enum Change {
     Program,
     User,
     Cgroup,

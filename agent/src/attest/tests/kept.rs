@@ -17,10 +17,10 @@ struct Known {
 }
 
 async fn known(role: &str) -> Known {
-    let (child, attestors, attested) = (Child::play(role), attestors(), Instant::now());
+    let (child, attestors) = (Child::play(role), attestors());
     let peer = child.peer();
     let attestation = attestors.attest(&peer, nothing).await.unwrap();
-    let kept = attestors.keep(&attestation, attested).unwrap();
+    let (kept, attested) = (attestors.keep(&attestation).unwrap(), attestation.looked_for_tests());
     let known = Known { child, _peer: peer, kept, attested };
     assert_eq!(known.again(Duration::ZERO), Ok(true), "which takes hold of it for glances");
     known
@@ -100,16 +100,17 @@ async fn what_was_not_told_is_not_kept() {
     let peer = Peer::of_this_process();
     let attestation = attestors.attest(&peer, everything).await.unwrap();
     assert!(attestation.unavailable().contains(&SelectorKind::UnixSha256));
-    assert!(attestors.keep(&attestation, Instant::now()).is_none());
+    assert!(attestors.keep(&attestation).is_none());
 }
 
 #[tokio::test]
 async fn as_many_are_held_for_glances_as_there_is_room_and_the_others_are_read() {
-    let (attestors, attested) = (attestors(), Instant::now());
+    let attestors = attestors();
     let held = || attestors.glances.0.lock().unwrap_or_else(PoisonError::into_inner).len();
     let peer = Peer::of_this_process();
     let attestation = attestors.attest(&peer, nothing).await.unwrap();
-    let kept: Vec<_> = (0..=MAX_GLANCES).map(|_| attestors.keep(&attestation, attested).unwrap()).collect();
+    let kept: Vec<_> = (0..=MAX_GLANCES).map(|_| attestors.keep(&attestation).unwrap()).collect();
+    let attested = attestation.looked_for_tests();
     for kept in &kept {
         assert!(kept.again(attested).unwrap().is_some());
     }
@@ -117,4 +118,44 @@ async fn as_many_are_held_for_glances_as_there_is_room_and_the_others_are_read()
     assert!(kept[0].again(attested).unwrap().is_some(), "the one that made room");
     drop(kept);
     assert_eq!(held(), 0);
+}
+
+/// What an entry asks for that names a path.
+fn by_path(_: &BTreeSet<Selector>, told: &BTreeSet<SelectorKind>) -> BTreeSet<SelectorKind> {
+    BTreeSet::from([SelectorKind::UnixPath]).difference(told).copied().collect()
+}
+
+#[tokio::test]
+async fn what_was_found_out_a_moment_ago_is_not_asked_again_on_the_next_connection() {
+    let (child, attestors) = (Child::play("stay"), attestors());
+    let image = attestors.attest(&child.peer(), by_path).await.unwrap();
+    let again = attestors.attest(&child.peer(), by_path).await.unwrap();
+    assert!(Arc::ptr_eq(image.found(), again.found()));
+    let other = Child::play("stay");
+    let other = attestors.attest(&other.peer(), by_path).await.unwrap();
+    assert!(!Arc::ptr_eq(image.found(), other.found()));
+}
+
+#[tokio::test]
+async fn what_was_not_asked_before_is_asked_on_the_next_connection() {
+    let (child, attestors) = (Child::play("stay"), attestors());
+    attestors.attest(&child.peer(), nothing).await.unwrap();
+    let attestation = attestors.attest(&child.peer(), by_path).await.unwrap();
+    assert!(attestation.told().contains(&SelectorKind::UnixPath), "{:?}", attestation.told());
+}
+
+#[tokio::test]
+async fn another_program_of_the_same_process_is_asked_by_path() {
+    for role in ["exec on go", "exec the same on go"] {
+        let (mut child, attestors) = (Child::play(role), attestors());
+        let first = attestors.attest(&child.peer(), by_path).await.unwrap();
+        child.go_on();
+        let became = || std::fs::read_link(child.proc("exe")).is_ok_and(|exe| exe.ends_with("sleep"));
+        match role {
+            "exec on go" => child.until(became),
+            _ => child.says("ready"),
+        }
+        let second = attestors.attest(&child.peer(), by_path).await.unwrap();
+        assert!(!Arc::ptr_eq(first.found(), second.found()), "{role}");
+    }
 }

@@ -1,0 +1,111 @@
+//! Memory that many connections and streams have taken goes back to the kernel when they are gone.
+//!
+//! The allocator of the C library keeps what was once in use: after ten thousand streams some 200
+//! MiB, for ever. It gives back what is free when it is told to (malloc_trim(3)), for which it walks
+//! over all that it has; so it is told once a crowd has left, and while nobody comes or goes.
+
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::admission::{Admission, CROWD};
+use crate::peer::give_back_free_memory;
+
+/// How often it is looked whether a crowd has left; as long as there is none, nothing is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So many at least have to have left; a difference of fewer is quiet.
+const FEW: usize = CROWD / 2;
+/// For so many looks some of what the crowd had is still in use: a stream's task ends when it next
+/// wakes. Memory is given back again at the first, second, fourth of them, and so on.
+const AFTERMATH: u32 = 32;
+
+/// What is known of the places that were held.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// The most since memory was given back.
+    most: usize,
+    /// At the last look.
+    last: usize,
+    /// Looks since memory was first given back, until all is over.
+    since: Option<u32>,
+}
+
+impl Crowd {
+    /// Whether memory should be given back now that `held` places are held.
+    fn has_left(&mut self, held: usize) -> bool {
+        let is_quiet = held.abs_diff(self.last) < FEW;
+        self.last = held;
+        self.most = self.most.max(held);
+        if is_quiet && self.some_left() {
+            (self.most, self.since) = (held, Some(0));
+            return true;
+        }
+        self.since = self.since.map(|looks| looks + 1).filter(|looks| *looks <= AFTERMATH);
+        self.since.is_some_and(u32::is_power_of_two)
+    }
+
+    /// Whether it is worth looking again.
+    fn is_over(&self) -> bool {
+        self.last < CROWD && !self.some_left() && self.since.is_none()
+    }
+
+    fn some_left(&self) -> bool {
+        self.most - self.last >= FEW
+    }
+}
+
+/// Never ends: gives back what a crowd has left behind, each time that there was one.
+pub(super) async fn give_back(admission: &Admission) {
+    loop {
+        admission.crowded().await;
+        let mut crowd = Crowd::default();
+        while {
+            sleep(LOOK_INTERVAL).await;
+            if crowd.has_left(admission.crowd()) {
+                // It fails only if the agent ends.
+                let _ = spawn_blocking(give_back_free_memory).await;
+            }
+            !crowd.is_over()
+        } {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_when_the_crowd_has_left_and_it_is_quiet() {
+        let mut crowd = Crowd::default();
+        let looks = [CROWD, 10 * CROWD, 10 * CROWD, 5 * CROWD, 3, 3];
+        let given: Vec<bool> = looks.into_iter().map(|held| crowd.has_left(held)).collect();
+        assert_eq!(given, [false, false, false, false, false, true]);
+        assert!(!crowd.is_over());
+        let again: Vec<usize> = (1..100).filter(|_| crowd.has_left(3)).collect();
+        assert_eq!(again, [1, 2, 4, 8, 16, 32]);
+        assert!(crowd.is_over());
+    }
+
+    #[test]
+    fn a_crowd_that_stays_is_looked_at_and_keeps_its_memory() {
+        let mut crowd = Crowd::default();
+        assert!(!(0..100).any(|_| crowd.has_left(10 * CROWD)) && !crowd.is_over());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_and_goes_in_the_end_all_is_given_back(
+            looks in proptest::collection::vec(0..20 * CROWD, 1..50),
+        ) {
+            let mut crowd = Crowd::default();
+            let given = looks.iter().filter(|held| crowd.has_left(**held)).count();
+            let at_the_end = (0..3 + AFTERMATH).filter(|_| crowd.has_left(0)).count();
+            prop_assert!(crowd.is_over());
+            let most = looks.iter().max().copied().unwrap_or_default();
+            prop_assert!(given + at_the_end > 0 || most < FEW);
+        }
+    }
+}
