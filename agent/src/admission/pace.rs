@@ -27,8 +27,8 @@ const BURST: Duration = Duration::from_millis(50);
 /// The work of a request, as long as nothing is known of its caller's.
 const FIRST_GUESS: Duration = Duration::from_millis(1);
 
-/// The work of a request outside of its turn: HTTP/2, the audit record.
-const AROUND: Duration = Duration::from_micros(200);
+/// The work of a request outside of its turn: HTTP/2.
+const AROUND: Duration = Duration::from_micros(50);
 
 /// How many are told apart; all others share what one may have.
 const MAX_GROUPS: usize = 256;

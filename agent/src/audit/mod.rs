@@ -9,7 +9,7 @@ mod line;
 mod record;
 mod terminal;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,10 +25,14 @@ pub use record::{Caller, Record, Stages, Whom};
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A write that takes longer than this has the disk taken for slow.
-const QUICK: Duration = Duration::from_millis(2);
+const QUICK: Duration = Duration::from_millis(10);
 
 /// How long a disk is taken for slow.
-const SLOW_FOR: Duration = Duration::from_secs(1);
+const SLOW_FOR: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether somebody else has written, before another thread is woken for it: some
+/// ten microseconds, twice as long as a quick write takes.
+const LOOKS: u32 = 500;
 
 /// How many records of callers that went away may wait; more are left to the log.
 const MAX_LEFT: usize = 1024;
@@ -125,15 +129,16 @@ impl Audit {
     /// # Errors
     /// The record was not written, or not in time; the decision must not take effect.
     pub async fn record(&self, record: Record) -> Result<(), AuditError> {
+        let entry = self.sink.entry(record)?;
         if let Some(_turn) = self.quick_turn() {
-            return write_timed(&self.sink, &record, &self.slow_until);
+            return write_timed(&self.sink, &entry, &self.slow_until);
         }
         let written = async {
             let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| AuditError::GivenUp)?;
             let (sink, slow_until) = (Arc::clone(&self.sink), Arc::clone(&self.slow_until));
             let write = move || {
                 let _turn = turn;
-                write_timed(&sink, &record, &slow_until)
+                write_timed(&sink, &entry, &slow_until)
             };
             tokio::task::spawn_blocking(write).await.unwrap_or(Err(AuditError::GivenUp))
         };
@@ -147,7 +152,11 @@ impl Audit {
             Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
         let is_quick = || lock(&self.slow_until).is_none_or(|until| until <= Instant::now());
         let may_write = has_others && matches!(*self.sink, Sink::File(_)) && is_quick();
-        may_write.then(|| self.turn.try_acquire().ok()).flatten()
+        let turn = |_| {
+            std::hint::spin_loop();
+            self.turn.try_acquire().ok()
+        };
+        if may_write { (0..LOOKS).find_map(turn) } else { None }
     }
 
     /// Writes a record whether its caller is still there or not. Who has something to say after
@@ -168,9 +177,9 @@ impl Audit {
     }
 }
 
-fn write_timed(sink: &Sink, record: &Record, slow_until: &Mutex<Option<Instant>>) -> Result<(), AuditError> {
+fn write_timed(sink: &Sink, entry: &[u8], slow_until: &Mutex<Option<Instant>>) -> Result<(), AuditError> {
     let begin = Instant::now();
-    let written = sink.write(record);
+    let written = sink.write(entry);
     if begin.elapsed() > QUICK {
         *lock(slow_until) = Some(Instant::now() + SLOW_FOR);
     }
@@ -182,16 +191,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sink {
-    /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
-    fn write(&self, record: &Record) -> Result<(), AuditError> {
+    /// The record as it is written here.
+    fn entry(&self, record: Record) -> Result<Vec<u8>, AuditError> {
         match self {
-            Self::File(file) => {
-                let line = line::json(record).map_err(|source| AuditError::Encode { source })?;
-                // A thread that panicked while it held the lock leaves at worst an unfinished
-                // line, which the next append looks for.
-                lock(file).append(&line)
-            }
-            Self::Stderr { colour } => terminal::write(record, *colour),
+            Self::File(_) => line::json(&record).map_err(|source| AuditError::Encode { source }),
+            Self::Stderr { colour } => Ok(terminal::line(&record, *colour).into_bytes()),
+        }
+    }
+
+    /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
+    fn write(&self, entry: &[u8]) -> Result<(), AuditError> {
+        match self {
+            // A thread that panicked while it held the lock leaves at worst an unfinished
+            // line, which the next append looks for.
+            Self::File(file) => lock(file).append(entry),
+            // In one write(2), so that lines of several threads do not mix.
+            Self::Stderr { .. } => io::stderr().lock().write_all(entry).map_err(|source| AuditError::Stderr { source }),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Decisions as lines for the person who runs `countersign dev`.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 
 use countersign_common::untrusted::{inert, shortened};
 
+use super::Record;
 use super::line::kept;
-use super::{AuditError, Record};
 
 /// Bytes of one value that are shown.
 const VALUE_BYTES: usize = 160;
@@ -16,12 +16,6 @@ const AUDIENCES: usize = 4;
 /// Whether colour on standard error helps: a terminal, and no wish against it (no-color.org).
 pub(super) fn takes_colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
-}
-
-/// Writes the record in one write(2), so that lines of several threads do not mix.
-pub(super) fn write(record: &Record, colour: bool) -> Result<(), AuditError> {
-    let line = line(record, colour);
-    io::stderr().lock().write_all(line.as_bytes()).map_err(|source| AuditError::Stderr { source })
 }
 
 /// One line: what was decided, for whom, why.

@@ -14,6 +14,12 @@ use super::*;
 use countersign_common::untrusted::is_active;
 use proptest::prelude::*;
 
+impl Audit {
+    fn put(&self, record: Record) -> Result<(), AuditError> {
+        self.sink.write(&self.sink.entry(record)?)
+    }
+}
+
 fn refused(reason: &str) -> Record {
     Record {
         time: "2026-11-21T10:00:00Z".into(),
@@ -72,8 +78,8 @@ fn place() -> Place {
 fn a_record_is_one_line_of_json_in_a_file_of_its_owner_alone() {
     let at = place();
     let audit = Audit::to_file(&at.path, 1 << 20, 3).expect("opened");
-    audit.sink.write(&refused("no entry matches")).expect("written");
-    audit.sink.write(&refused("again")).expect("written");
+    audit.put(refused("no entry matches")).expect("written");
+    audit.put(refused("again")).expect("written");
 
     let lines = lines_of(&at.path);
     assert_eq!(lines.len(), 2);
@@ -158,7 +164,7 @@ fn the_worst_line_stays_within_the_bound() {
 fn a_full_disk_is_an_error_each_time() {
     let audit = Audit::to_file("/dev/full", 1 << 20, 1).expect("opened");
     for _ in 0..2 {
-        let error = audit.sink.write(&refused("x")).expect_err("no room");
+        let error = audit.put(refused("x")).expect_err("no room");
         let AuditError::Write { path, source } = &error else { panic!("{error}") };
         assert_eq!((path.as_path(), source.kind()), (Path::new("/dev/full"), io::ErrorKind::StorageFull));
         assert!(error.to_string().contains("nothing is issued"), "{error}");
@@ -187,12 +193,12 @@ fn a_disk_that_fills_inside_a_line_leaves_no_part_of_it() {
     let at = place();
     let audit = Audit::to_file(&at.path, 1 << 20, 1).expect("opened");
     let long = "z".repeat(1500);
-    let written = (0..20).take_while(|_| audit.sink.write(&refused(&long)).is_ok()).count();
+    let written = (0..20).take_while(|_| audit.put(refused(&long)).is_ok()).count();
     assert!((2..20).contains(&written), "{written} lines fitted");
     assert_eq!(lines_of(&at.path).len(), written, "no part of the line that failed");
     // The file is still the same one and has room again once somebody makes it shorter.
     fs::File::options().write(true).open(&at.path).and_then(|file| file.set_len(0)).expect("cut");
-    audit.sink.write(&refused("after")).expect("recovered");
+    audit.put(refused("after")).expect("recovered");
     assert_eq!(lines_of(&at.path)[0]["reason"], "after");
 }
 
@@ -200,13 +206,13 @@ fn a_disk_that_fills_inside_a_line_leaves_no_part_of_it() {
 fn a_file_that_fails_and_comes_back_is_used_again() {
     let at = place();
     let audit = Audit::to_file(&at.path, 1 << 20, 1).expect("opened");
-    audit.sink.write(&refused("before")).expect("written");
+    audit.put(refused("before")).expect("written");
     fs::remove_file(&at.path).expect("removed");
     fs::create_dir(&at.path).expect("in the way");
-    let error = audit.sink.write(&refused("lost")).expect_err("a directory takes no lines");
+    let error = audit.put(refused("lost")).expect_err("a directory takes no lines");
     assert!(matches!(error, AuditError::Open { .. }), "{error}");
     fs::remove_dir(&at.path).expect("out of the way");
-    audit.sink.write(&refused("after")).expect("recovered");
+    audit.put(refused("after")).expect("recovered");
     assert_eq!(lines_of(&at.path)[0]["reason"], "after");
 }
 
@@ -214,10 +220,10 @@ fn a_file_that_fails_and_comes_back_is_used_again() {
 fn a_file_that_was_moved_away_is_made_anew_under_its_name() {
     let at = place();
     let audit = Audit::to_file(&at.path, 1 << 20, 1).expect("opened");
-    audit.sink.write(&refused("one")).expect("written");
+    audit.put(refused("one")).expect("written");
     let moved = at.path.with_extension("moved");
     fs::rename(&at.path, &moved).expect("moved");
-    audit.sink.write(&refused("two")).expect("written");
+    audit.put(refused("two")).expect("written");
     assert_eq!(lines_of(&moved).len(), 1);
     assert_eq!(lines_of(&at.path)[0]["reason"], "two");
 }
@@ -238,7 +244,7 @@ fn an_unfinished_line_of_an_earlier_life_spoils_no_other() {
     let at = place();
     fs::write(&at.path, "{\"time\":\"2026-").expect("written");
     let audit = Audit::to_file(&at.path, 1 << 20, 1).expect("opened");
-    audit.sink.write(&refused("whole")).expect("written");
+    audit.put(refused("whole")).expect("written");
     let text = fs::read_to_string(&at.path).expect("read");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
@@ -258,7 +264,7 @@ fn several_threads_lose_no_line_and_tear_none_while_files_rotate() {
             let audit = Arc::clone(&audit);
             std::thread::spawn(move || {
                 for number in 0..EACH {
-                    audit.sink.write(&refused(&format!("{thread}/{number}"))).expect("written");
+                    audit.put(refused(&format!("{thread}/{number}"))).expect("written");
                 }
             })
         })
@@ -285,7 +291,7 @@ fn the_oldest_file_goes_and_the_others_keep_their_order() {
     let at = place();
     let audit = Audit::to_file(&at.path, 1, 2).expect("opened");
     for reason in ["1", "2", "3", "4"] {
-        audit.sink.write(&refused(reason)).expect("written");
+        audit.put(refused(reason)).expect("written");
     }
     let reason = |path: &Path| lines_of(path)[0]["reason"].clone();
     assert_eq!(reason(&at.path), "4");
@@ -301,11 +307,11 @@ fn a_rotation_that_fails_goes_on_in_the_same_file() {
     let in_the_way = numbered(&at.path, 1);
     fs::create_dir_all(in_the_way.join("not-empty")).expect("in the way");
     for reason in ["1", "2", "3"] {
-        audit.sink.write(&refused(reason)).expect("written");
+        audit.put(refused(reason)).expect("written");
     }
     assert_eq!(lines_of(&at.path).len(), 3, "nothing was lost");
     fs::remove_dir_all(&in_the_way).expect("out of the way");
-    audit.sink.write(&refused("4")).expect("written");
+    audit.put(refused("4")).expect("written");
     assert_eq!(lines_of(&in_the_way).len(), 3);
     assert_eq!(lines_of(&at.path)[0]["reason"], "4");
 }
