@@ -32,8 +32,8 @@ pub enum AuthorityError {
     #[error("the crypto library could not {0}")]
     Crypto(&'static str),
     /// The kernel refuses a thread. Trying again may help.
-    #[error("cannot start a thread to make a key: {0}; see that the agent may have more threads and memory")]
-    Thread(std::io::Error),
+    #[error("cannot start a thread to make a key; see that the agent may have more threads and memory")]
+    Thread,
     /// The token that was signed breaks a rule, and was thrown away. A fault of this agent.
     #[error("a token of our own breaks a rule and was thrown away")]
     Product(#[source] JwtSvidError),

@@ -3,6 +3,7 @@
 //! signs that a restart would not know.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -313,18 +314,14 @@ impl Keeper {
     }
 }
 
-/// On a thread of its own: where the kernel refuses one, the runtime's pool would panic, and the keeper with it.
+/// On a thread that may take its time. Where the kernel refuses one, the runtime panics, which must not
+/// end the keeper.
 async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
 ) -> Result<T, AuthorityError> {
-    let (done, made) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("key".to_owned());
-    let started = thread.spawn(move || {
-        // Who waited may have gone, and the key with them.
-        let _ = done.send(work());
-    });
-    started.map_err(AuthorityError::Thread)?;
-    made.await.unwrap_or(Err(AuthorityError::Crypto("make a key")))
+    let started = catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(work)));
+    let making = started.map_err(|_| AuthorityError::Thread)?;
+    making.await.unwrap_or(Err(AuthorityError::Crypto("make a key")))
 }
 
 /// Takes a key back that is not to sign any more; who wants to sign waits for the next one.
