@@ -30,7 +30,7 @@ const QUICK: u64 = 500;
 const REQUESTS: u64 = 128;
 /// The agent takes two descriptors for a connection and for a request, and keeps some for itself.
 const OF_EACH: u64 = 2;
-const OWN: u64 = 384;
+const OWN: u64 = 640;
 /// Connections that are left for others: whoever is measured meanwhile.
 const OTHERS: u64 = 16;
 /// Streams that are opened before any that count.

@@ -11,10 +11,12 @@ const MANY: usize = 3000;
 
 /// Changes are asked for until the agent cannot make one; the number of the last one that it answered.
 pub(crate) fn fill(bed: &Bed) -> usize {
-    // Not a byte more than it has (RLIMIT_AS).
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", bed.agent.pid())).expect("the agent lives");
-    let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).expect("proc(5)");
-    let limit = format!("--as={}", pages * 4096);
+    // Not a page more to write to than it has (RLIMIT_DATA). What its allocator has reserved and does not use
+    // yet is none of these, and does not help it.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", bed.agent.pid())).expect("the agent lives");
+    let data = status.lines().find_map(|line| line.strip_prefix("VmData:")?.trim().strip_suffix(" kB"));
+    let kibibytes: u64 = data.and_then(|data| data.parse().ok()).expect("proc(5)");
+    let limit = format!("--data={}", kibibytes * 1024);
     let limited = Command::new("prlimit").args(["--pid", &bed.agent.pid().to_string(), &limit]).status();
     assert!(limited.expect("prlimit(1) is installed").success());
     for number in 1..=MOST {

@@ -46,8 +46,12 @@ pub(crate) async fn sweep(during: During, play: &mut impl Play) {
         println!("{during}, {}: {} {:?}: {} times: {seen:?}", row.on, row.call, row.errors, seen.len());
         let seen: BTreeSet<Seen> = seen.into_iter().collect();
         let expected: BTreeSet<Seen> = row.seen.iter().copied().collect();
-        let is_as_told =
-            if by_chance(row.call) { seen.is_subset(&expected) && !seen.is_empty() } else { seen == expected };
+        // Whether another thread is needed at all depends on which one has nothing to do at that moment.
+        let is_needed = row.call != "clone3";
+        let is_as_told = match by_chance(row.call) {
+            true => seen.is_subset(&expected) && !(is_needed && seen.is_empty()),
+            false => seen == expected,
+        };
         if !is_as_told {
             other.push(format!("{row:?}: {seen:?}"));
         }

@@ -180,7 +180,7 @@ const ROWS: &[Row] = &[
     row(Prepare, Database, "fdatasync", &["EIO", "ENOSPC"], &[Refused]),
     row(Prepare, Database, "fdatasync", &[KILLED], &[Killed]),
     row(Prepare, Anything, "getrandom", &["EINTR"], &[Done]),
-    row(Prepare, Anything, "clone3", &["EAGAIN"], &[Refused]),
+    row(Prepare, Anything, "clone3", &["EAGAIN"], &[Done, Refused]),
     row(Activate, Database, "pwrite64", &["EIO", "ENOSPC"], &[Refused]),
     row(Activate, Database, "pwrite64", &[KILLED], &[Killed]),
     row(Activate, Database, "fdatasync", &["EIO", "ENOSPC"], &[Refused]),
