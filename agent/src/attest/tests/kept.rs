@@ -145,7 +145,7 @@ async fn what_was_not_asked_before_is_asked_on_the_next_connection() {
 }
 
 #[tokio::test]
-async fn another_program_of_the_same_process_is_asked_by_path() {
+async fn another_program_of_the_same_process_is_asked_everything() {
     for role in ["exec on go", "exec the same on go"] {
         let (mut child, attestors) = (Child::play(role), attestors());
         let first = attestors.attest(&child.peer(), by_path).await.unwrap();
