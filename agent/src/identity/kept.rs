@@ -14,7 +14,7 @@ use crate::peer::Peer;
 use crate::registry::{Snapshot, is_in_force};
 
 /// An attestation, and the entries that it matched.
-struct Entitlement {
+pub(super) struct Entitlement {
     attestation: Kept,
     entries: Vec<Arc<Entry>>,
     by: Weak<Snapshot>,

@@ -1,5 +1,6 @@
 //! The story with a stepped clock, a store in memory and this very process as the caller.
 
+mod again;
 mod fake;
 mod federation;
 mod model;
