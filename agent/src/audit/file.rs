@@ -1,7 +1,7 @@
 //! The audit file: appended by whole lines, rotated by size, made anew if it is gone.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -17,9 +17,17 @@ pub(super) struct AuditFile {
     max_bytes: u64,
     keep: u32,
     /// None after a failure; the next append opens it again.
-    file: Option<File>,
+    file: Option<Open>,
     unfinished: bool,
     rotation_failing: bool,
+}
+
+/// A file, and which one it is. As long as it is open, no other one gets its numbers.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    device: u64,
+    inode: u64,
 }
 
 impl AuditFile {
@@ -30,15 +38,33 @@ impl AuditFile {
         Ok(audit)
     }
 
+    /// Appends lines, in one go if the file has room for all of them and else one by one: how many were appended, and
+    /// why not the others.
+    pub(super) fn append_all(&mut self, lines: &[&[u8]]) -> (usize, Result<(), AuditError>) {
+        if let [_, _, ..] = lines {
+            let all = lines.concat();
+            if self.current_length().is_ok_and(|length| length.saturating_add(all.len() as u64) <= self.max_bytes) {
+                let appended = self.append(&all);
+                return (if appended.is_ok() { lines.len() } else { 0 }, appended);
+            }
+        }
+        for (before, line) in lines.iter().enumerate() {
+            if let Err(error) = self.append(line) {
+                return (before, Err(error));
+            }
+        }
+        (lines.len(), Ok(()))
+    }
+
     /// Appends `line` (which ends with a newline) in one write, or leaves no part of it behind.
-    pub(super) fn append(&mut self, line: &[u8]) -> Result<(), AuditError> {
+    fn append(&mut self, line: &[u8]) -> Result<(), AuditError> {
         let mut length = self.current_length()?;
         let room = self.max_bytes.saturating_sub(line.len() as u64);
         if length > 0 && length > room && self.rotate() {
             self.file = None;
             length = self.current_length()?;
         }
-        let Some(file) = &mut self.file else {
+        let Some(Open { file, .. }) = &mut self.file else {
             return Err(self.write_error(io::Error::from(ErrorKind::NotFound)));
         };
         let own_line;
@@ -68,20 +94,20 @@ impl AuditFile {
     /// The name is looked at before each line: a file that somebody moved or removed would
     /// otherwise go on taking lines that nobody can find.
     fn current_length(&mut self) -> Result<u64, AuditError> {
-        if let Some(file) = &self.file
-            && let (Ok(named), Ok(open)) = (fs::symlink_metadata(&self.path), file.metadata())
-            && same_file(&named, &open)
+        if let Some(open) = &self.file
+            && let Ok(named) = fs::symlink_metadata(&self.path)
+            && (named.dev(), named.ino()) == (open.device, open.inode)
         {
-            return Ok(open.len());
+            return Ok(named.len());
         }
         self.reopen()
     }
 
     fn reopen(&mut self) -> Result<u64, AuditError> {
         self.file = None;
-        let (file, length, unfinished) =
+        let (open, length, unfinished) =
             open_for_append(&self.path).map_err(|source| AuditError::Open { path: self.path.clone(), source })?;
-        self.file = Some(file);
+        self.file = Some(open);
         self.unfinished = unfinished;
         Ok(length)
     }
@@ -131,7 +157,7 @@ impl AuditFile {
 
 /// Opens without following a link in the last component, and without waiting for a reader if
 /// somebody put a FIFO there (open(2): O_NOFOLLOW, O_NONBLOCK). The standard library sets O_CLOEXEC.
-fn open_for_append(path: &std::path::Path) -> io::Result<(File, u64, bool)> {
+fn open_for_append(path: &std::path::Path) -> io::Result<(Open, u64, bool)> {
     let file = OpenOptions::new()
         .read(true)
         .append(true)
@@ -139,12 +165,13 @@ fn open_for_append(path: &std::path::Path) -> io::Result<(File, u64, bool)> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
-    let length = file.metadata()?.len();
+    let found = file.metadata()?;
+    let length = found.len();
     let mut last = [b'\n'];
     if length > 0 {
         file.read_exact_at(&mut last, length - 1)?;
     }
-    Ok((file, length, last != [b'\n']))
+    Ok((Open { file, device: found.dev(), inode: found.ino() }, length, last != [b'\n']))
 }
 
 /// One write(2), tried again only if a signal came before any byte was taken. An error carries how
@@ -158,10 +185,6 @@ fn write_whole(file: &mut File, bytes: &[u8]) -> Result<(), (usize, io::Error)> 
             Err(error) => return Err((0, error)),
         }
     }
-}
-
-fn same_file(one: &Metadata, other: &Metadata) -> bool {
-    one.dev() == other.dev() && one.ino() == other.ino()
 }
 
 fn exists(path: &std::path::Path) -> io::Result<bool> {

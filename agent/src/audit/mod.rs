@@ -7,32 +7,22 @@
 mod file;
 mod line;
 mod record;
+mod sink;
 mod terminal;
+mod turns;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use file::AuditFile;
 pub use record::{Caller, Record, Stages, Whom};
-
-/// How long one record may take, the wait for those before it included.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
-
-/// A write that takes longer than this has the disk taken for slow.
-const QUICK: Duration = Duration::from_millis(10);
-
-/// How long a disk is taken for slow.
-const SLOW_FOR: Duration = Duration::from_millis(100);
-
-/// How often it is looked whether somebody else has written, before another thread is woken for it: some
-/// ten microseconds, twice as long as a quick write takes.
-const LOOKS: u32 = 500;
+use sink::Sink;
+use turns::{Turns, WRITE_LIMIT};
 
 /// How many records of callers that went away may wait; more are left to the log.
 const MAX_LEFT: usize = 1024;
@@ -40,17 +30,8 @@ const MAX_LEFT: usize = 1024;
 /// Where records go.
 #[derive(Debug)]
 pub struct Audit {
-    sink: Arc<Sink>,
-    /// One writes at a time, so that a disk that hangs keeps one thread and no more.
-    turn: Arc<Semaphore>,
+    turns: Turns,
     left: Arc<Semaphore>,
-    slow_until: Arc<Mutex<Option<Instant>>>,
-}
-
-#[derive(Debug)]
-enum Sink {
-    File(Mutex<AuditFile>),
-    Stderr { colour: bool },
 }
 
 /// A record could not be written. The machine's fault, never the caller's.
@@ -114,49 +95,17 @@ impl Audit {
     }
 
     fn new(sink: Sink) -> Self {
-        let (turn, left) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(MAX_LEFT)));
-        Self { sink: Arc::new(sink), turn, left, slow_until: Arc::default() }
+        Self { turns: Turns::new(sink), left: Arc::new(Semaphore::new(MAX_LEFT)) }
     }
 
     /// Writes one record; returns when the kernel has it. It is not forced to the disk: a power cut
     /// may lose the last lines, the death of this process loses none.
     ///
-    /// A write takes as long as the disk does, which any local user can keep busy. As long as writes are quick each is
-    /// done at once, since to wake another thread for it takes longer than it does itself. After one that was not, they are done on a
-    /// thread of their own, while others are served; so a disk that hangs stops one thread of the runtime at most,
-    /// which has two or more. Given up, a record may still be written later.
-    ///
     /// # Errors
-    /// The record was not written, or not in time; the decision must not take effect.
+    /// The record was not written, or not in time; the decision must not take effect. Given up, a record may still
+    /// be written later.
     pub async fn record(&self, record: Record) -> Result<(), AuditError> {
-        let entry = self.sink.entry(record)?;
-        if let Some(_turn) = self.quick_turn() {
-            return write_timed(&self.sink, &entry, &self.slow_until);
-        }
-        let written = async {
-            let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| AuditError::GivenUp)?;
-            let (sink, slow_until) = (Arc::clone(&self.sink), Arc::clone(&self.slow_until));
-            let write = move || {
-                let _turn = turn;
-                write_timed(&sink, &entry, &slow_until)
-            };
-            tokio::task::spawn_blocking(write).await.unwrap_or(Err(AuditError::GivenUp))
-        };
-        tokio::time::timeout(WRITE_LIMIT, written).await.unwrap_or(Err(AuditError::Late))
-    }
-
-    /// The turn to write at once; none while somebody else writes, the disk is slow, a person may keep the
-    /// terminal from taking a line, or the runtime has no other thread.
-    fn quick_turn(&self) -> Option<SemaphorePermit<'_>> {
-        let has_others =
-            Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-        let is_quick = || lock(&self.slow_until).is_none_or(|until| until <= Instant::now());
-        let may_write = has_others && matches!(*self.sink, Sink::File(_)) && is_quick();
-        let turn = |_| {
-            std::hint::spin_loop();
-            self.turn.try_acquire().ok()
-        };
-        if may_write { (0..LOOKS).find_map(turn) } else { None }
+        self.turns.write(self.turns.writer.sink.line(record)?).await
     }
 
     /// Writes a record whether its caller is still there or not. Who has something to say after
@@ -174,40 +123,6 @@ impl Audit {
                 tracing::error!(%error, "a record that nobody waits for could not be written");
             }
         }))
-    }
-}
-
-fn write_timed(sink: &Sink, entry: &[u8], slow_until: &Mutex<Option<Instant>>) -> Result<(), AuditError> {
-    let begin = Instant::now();
-    let written = sink.write(entry);
-    if begin.elapsed() > QUICK {
-        *lock(slow_until) = Some(Instant::now() + SLOW_FOR);
-    }
-    written
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Sink {
-    /// The record as it is written here.
-    fn entry(&self, record: Record) -> Result<Vec<u8>, AuditError> {
-        match self {
-            Self::File(_) => line::json(&record).map_err(|source| AuditError::Encode { source }),
-            Self::Stderr { colour } => Ok(terminal::line(&record, *colour).into_bytes()),
-        }
-    }
-
-    /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
-    fn write(&self, entry: &[u8]) -> Result<(), AuditError> {
-        match self {
-            // A thread that panicked while it held the lock leaves at worst an unfinished
-            // line, which the next append looks for.
-            Self::File(file) => lock(file).append(entry),
-            // In one write(2), so that lines of several threads do not mix.
-            Self::Stderr { .. } => io::stderr().lock().write_all(entry).map_err(|source| AuditError::Stderr { source }),
-        }
     }
 }
 

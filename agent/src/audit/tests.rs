@@ -16,7 +16,8 @@ use proptest::prelude::*;
 
 impl Audit {
     fn put(&self, record: Record) -> Result<(), AuditError> {
-        self.sink.write(&self.sink.entry(record)?)
+        let sink = &self.turns.writer.sink;
+        sink.write(&sink.line(record)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection of a workload: its bytes, who sent them, and its place under the cap.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -279,30 +279,8 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.has_own(cx) {
-            let first = slices.iter().find(|slice| !slice.is_empty());
-            return self.poll_write(cx, first.map_or(&[], |slice| slice));
-        }
-        let this = &mut *self;
-        this.check_write(cx)?;
-        let written = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?;
-        let mut left = written;
-        for slice in slices {
-            let taken = left.min(slice.len());
-            this.ends.advance(&slice[..taken]);
-            left -= taken;
-        }
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
+    // Not vectored: a token and its trailers then go out in one write, since the server copies answers of their size
+    // (up to 1024 bytes) behind the header, which it would otherwise write by themselves.
 }
 
 #[cfg(test)]
