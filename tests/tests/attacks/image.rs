@@ -1,21 +1,21 @@
-//! P9 to P12: a process whose image is the victim's by its name or by its bytes, and is not the
+//! P9, P10, P12: a process whose image is the victim's by its name or by its bytes, and is not the
 //! victim. Each rule is shown to refuse, to be lifted by its word, and to be what refused.
 
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use countersign_tests::{Agent, AgentSettings, Answer, Workload, WorkloadSpec, root_or_skip, until};
+use countersign_tests::{Agent, AgentSettings, Answer, Workload, WorkloadSpec, root_or_skip};
 
 use super::{ATTACKER, entry, nothing_issued_to, path, program, reason, spec, uid};
 
 /// An agent without one of its protections.
-fn without(protection: &'static [&'static str]) -> AgentSettings {
+pub(super) fn without(protection: &'static [&'static str]) -> AgentSettings {
     AgentSettings { without: protection, ..AgentSettings::default() }
 }
 
 /// The same entry, which lifts a rule.
-fn lifting(entry: &str, rule: &str) -> String {
+pub(super) fn lifting(entry: &str, rule: &str) -> String {
     format!("{entry}allow: [{rule}]\n")
 }
 
@@ -25,7 +25,7 @@ fn digest(program: &Path) -> String {
 }
 
 /// Refused for the reason that `said` is part of, and nothing was issued to the victim.
-async fn refused(agent: &Agent, attacker: &mut Workload, said: &str) {
+pub(super) async fn refused(agent: &Agent, attacker: &mut Workload, said: &str) {
     let answer = attacker.ask("fetch billing").await;
     assert_eq!(answer.code(), "PermissionDenied", "{answer:?}");
     let why = reason(agent, attacker.pid(), "refused").await;
@@ -33,7 +33,7 @@ async fn refused(agent: &Agent, attacker: &mut Workload, said: &str) {
     nothing_issued_to(agent, "victim");
 }
 
-fn is_victim(answer: &Answer) {
+pub(super) fn is_victim(answer: &Answer) {
     assert_eq!(answer.code(), "Ok", "{answer:?}");
     assert_eq!(answer.claim("sub"), "spiffe://example.org/victim");
 }
@@ -45,7 +45,7 @@ fn with_environment(agent: &Agent, program: &Path, variable: &str) -> Workload {
 }
 
 /// Compiles `source` in the agent's folder.
-fn compile(agent: &Agent, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+pub(super) fn compile(agent: &Agent, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let (code, built) = (agent.folder().join(name).with_extension("c"), agent.folder().join(name));
     std::fs::write(&code, source).expect("our folder");
     let compiled = Command::new("cc").args(flags).arg("-o").arg(&built).arg(&code).status().expect("cc runs");
@@ -205,123 +205,6 @@ async fn p10_works_without_the_protection() {
     for (variable, _) in ways_to_load(&agent, &theirs) {
         is_victim(&with_environment(&agent, &theirs, &variable).ask("fetch billing").await);
     }
-}
-
-// -- P11
-
-/// With a pid: traces that process. With a program: has a child trace it, and becomes the program.
-const TRACER: &str = r#"
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static int trace(pid_t victim, int told) {
-    int status;
-    if (ptrace(PTRACE_SEIZE, victim, 0, 0)) return perror("ptrace"), 1;
-    if (write(told, "traced\n", 7) != 7) return 1;
-    while (waitpid(victim, &status, __WALL) > 0 && WIFSTOPPED(status))
-        ptrace(PTRACE_CONT, victim, 0, WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status));
-    return 0;
-}
-
-int main(int count, char **words) {
-    int told[2];
-    char word[7];
-    if (atoi(words[1])) return trace(atoi(words[1]), 1);
-    if (count < 2 || pipe(told)) return 1;
-    if (fork() == 0) {
-        close(0), close(1), close(told[0]);
-        return trace(getppid(), told[1]);
-    }
-    if (read(told[0], word, sizeof word) != sizeof word) return 1;
-    close(told[0]), close(told[1]);
-    execv(words[1], words + 1);
-    return 1;
-}
-"#;
-
-/// A tracer of the attacker's that has attached itself to a process; ended when dropped.
-struct Tracer(Child);
-
-impl Tracer {
-    async fn attach(program: &Path, pid: u32) -> Self {
-        let started = Command::new(program).arg(pid.to_string()).stdout(Stdio::null()).spawn();
-        let tracer = Self(started.expect("it runs"));
-        let status = || std::fs::read_to_string(format!("/proc/{pid}/status")).expect("our child");
-        let attached = format!("TracerPid:\t{}\n", tracer.0.id());
-        until("the tracer to attach", || status().contains(&attached).then_some(())).await;
-        tracer
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        // It ends by itself when there is nothing left to trace.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn traced_from_the_start(agent: &Agent, tracer: &Path, program: &Path) -> Workload {
-    let under = vec![tracer.display().to_string()];
-    Workload::start(&agent.workload_socket(), &WorkloadSpec { under, ..spec(program, ATTACKER) })
-}
-
-#[tokio::test]
-async fn p11_a_traced_program_is_refused() {
-    if !root_or_skip("processes of other users") {
-        return;
-    }
-    let agent = Agent::start(AgentSettings::default()).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    let victim = entry("victim", &[path(&theirs)]);
-    agent.apply(&victim);
-    let mut attacker = traced_from_the_start(&agent, &tracer, &theirs);
-    refused(&agent, &mut attacker, " traces it; detach the tracer, or lift the rule").await;
-    agent.apply(&lifting(&victim, "traced"));
-    is_victim(&attacker.ask("fetch billing").await);
-}
-
-#[tokio::test]
-async fn p11_a_tracer_that_attaches_to_an_open_connection_ends_what_it_gives() {
-    if !root_or_skip("to trace") {
-        return;
-    }
-    let agent = Agent::start(AgentSettings::default()).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    agent.apply(&entry("victim", &[path(&theirs)]));
-    let mut asking = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
-    is_victim(&asking.ask("fetch billing").await);
-    let mut watching = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
-    assert_eq!(watching.ask("watch").await.code(), "Ok");
-
-    let _tracers = [Tracer::attach(&tracer, asking.pid()).await, Tracer::attach(&tracer, watching.pid()).await];
-    assert_eq!(asking.ask("fetch billing").await.code(), "PermissionDenied");
-    assert!(agent.operator(&["authority", "prepare"], "").status.success());
-    assert_eq!(watching.hear().await.code(), "PermissionDenied");
-    for attacked in [asking.pid(), watching.pid()] {
-        let why = reason(&agent, attacked, "refused").await;
-        assert!(why.contains("traces it") || why.ends_with("connected: tracer"), "{why}");
-    }
-}
-
-#[tokio::test]
-async fn p11_works_without_the_protection() {
-    if !root_or_skip("processes of other users") {
-        return;
-    }
-    let agent = Agent::start(without(&["traced"])).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    agent.apply(&entry("victim", &[path(&theirs)]));
-    is_victim(&traced_from_the_start(&agent, &tracer, &theirs).ask("fetch billing").await);
-    let mut asking = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
-    is_victim(&asking.ask("fetch billing").await);
-    let _tracer = Tracer::attach(&tracer, asking.pid()).await;
-    is_victim(&asking.ask("fetch billing").await);
 }
 
 // -- P12

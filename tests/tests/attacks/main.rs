@@ -15,6 +15,7 @@ mod posing;
 mod reuse;
 mod running;
 mod speaking;
+mod tracing;
 mod wearing;
 
 use std::path::{Path, PathBuf};
