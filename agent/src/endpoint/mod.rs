@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -83,6 +84,9 @@ pub enum EndpointError {
     /// The gRPC server gave up.
     #[error("the gRPC server stopped: {0}")]
     Server(#[source] tonic::transport::Error),
+    /// It was ended from outside, or panicked.
+    #[error("the endpoint's task ended: {0}; this is a fault of the agent")]
+    Task(#[source] JoinError),
 }
 
 /// Serves `routes` on `listener` until a drain is requested and the calls under way are done
@@ -112,10 +116,11 @@ pub async fn serve(
         lingering: Arc::new(Semaphore::new(accept::LINGERING)),
         accepted,
     };
+    let told = drain.clone();
     let server = server(&options)
         .layer(Gate::new(admission))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(ReceiverStream::new(connections), drain.requested());
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move { told.requested().await });
     let time_up = async {
         drain.requested().await;
         sleep(options.drain_limit).await;
@@ -125,13 +130,15 @@ pub async fn serve(
     // A final fault of the socket ends both at once. The loop that was told to drain drops its
     // sender; the server then waits for the calls under way.
     // Whichever way this function is left, dropping `stop_trigger` ends what is still open.
-    let both = async {
+    let mut both = JoinSet::new();
+    // A task, so that a thread that serves connections accepts them, too: another one would have to be woken.
+    both.spawn(async {
         let accepting = async { accept_loop.run(listener).await.map_err(EndpointError::Accept) };
         let serving = async { server.await.map_err(EndpointError::Server) };
         tokio::try_join!(accepting, serving).map(drop)
-    };
+    });
     tokio::select! {
-        result = both => result,
+        Some(ended) = both.join_next() => ended.map_err(EndpointError::Task)?,
         never = time_up => never,
     }
 }

@@ -7,20 +7,28 @@
 //! the word of that root.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 
 use super::sys;
 
 /// Most pid namespaces that can lie inside one another (pid_namespaces(7): 32).
 const MAX_DEPTH: usize = 32;
 
-/// Whether somebody other than the agent's own root can forge the sender of bytes of a process
-/// in the pid namespace `peers`. `own` and `own_user` are the agent's namespaces.
-pub(super) fn sender_can_be_forged(peers: OwnedFd, own: &OwnedFd, own_user: &OwnedFd) -> io::Result<bool> {
-    let (own, own_user) = (identity(own)?, identity(own_user)?);
-    let mut namespace = peers;
+/// Device and inode of a namespace: two descriptors of one namespace have the same.
+type Identity = (u32, u32, u64);
+
+/// Whether somebody other than the agent's own root can forge the sender of bytes of the process whose directory
+/// in `/proc` this is.
+pub(super) fn sender_can_be_forged(process: &OwnedFd) -> io::Result<bool> {
+    // Most processes are in the agent's own, which takes no descriptor to tell.
+    let own = at(CWD, "/proc/self/ns/pid")?;
+    if at(process.as_fd(), "ns/pid")? == own {
+        return Ok(false);
+    }
+    let own_user = at(CWD, "/proc/self/ns/user")?;
+    let mut namespace = openat(process, "ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     for _ in 0..MAX_DEPTH {
         if identity(&namespace)? == own {
             return Ok(false);
@@ -34,9 +42,16 @@ pub(super) fn sender_can_be_forged(peers: OwnedFd, own: &OwnedFd, own_user: &Own
     Ok(true)
 }
 
-/// Device and inode of a namespace: two descriptors of one namespace have the same.
-fn identity(namespace: &OwnedFd) -> io::Result<(u32, u32, u64)> {
-    let stat = statx(namespace, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::INO)?;
+fn identity(namespace: &OwnedFd) -> io::Result<Identity> {
+    looked_at(namespace.as_fd(), "", AtFlags::EMPTY_PATH)
+}
+
+fn at(directory: BorrowedFd<'_>, path: &str) -> io::Result<Identity> {
+    looked_at(directory, path, AtFlags::empty())
+}
+
+fn looked_at(directory: BorrowedFd<'_>, path: &str, flags: AtFlags) -> io::Result<Identity> {
+    let stat = statx(directory, path, flags | AtFlags::STATX_DONT_SYNC, StatxFlags::INO)?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
 }
 

@@ -145,13 +145,7 @@ impl<'a> ProcDir<'a> {
 
     /// Whether the sender of the process's bytes can be forged; see `namespaces`.
     pub(super) fn sender_can_be_forged(&self) -> Result<bool, PeerError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let open_at = |path: &str| openat(&self.directory, path, flags, Mode::empty()).map_err(io::Error::from);
-        let forged = || {
-            let [own, own_user] = ["/proc/self/ns/pid", "/proc/self/ns/user"].map(open_at);
-            namespaces::sender_can_be_forged(open_at("ns/pid")?, &own?, &own_user?)
-        };
-        forged().map_err(|source| self.peer.failure("pid namespace", source))
+        namespaces::sender_can_be_forged(&self.directory).map_err(|source| self.peer.failure("pid namespace", source))
     }
 
     /// The link to the running image.
