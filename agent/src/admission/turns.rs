@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::Key;
 use super::key::Group;
@@ -27,9 +27,14 @@ pub(super) struct Turns {
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    at_a_time: usize,
+    /// Whose turn it is, and since when.
+    running: Vec<(u64, Instant)>,
     next_number: u64,
     rota: Rota<Waiting>,
+    /// Whether a task sees to it that turns end in time. Without anybody in line it is the same when they end, and a
+    /// timer for each would cost a request more than its turn does.
+    is_watched: bool,
 }
 
 #[derive(Debug)]
@@ -38,10 +43,11 @@ struct Waiting {
     begins: oneshot::Sender<Turn>,
 }
 
-/// Leave to work; passed on when dropped.
+/// Leave to work; passed on when dropped, or when its time is over.
 #[derive(Debug)]
 struct Turn {
     turns: Arc<Turns>,
+    number: u64,
 }
 
 /// A place in the queue; left when dropped.
@@ -51,54 +57,98 @@ struct InLine<'a> {
     number: u64,
 }
 
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Lets one more begin, if there is room: whose time is over makes room.
+    fn begin(&mut self, now: Instant) -> Option<u64> {
+        if self.running.len() >= self.at_a_time {
+            self.running.retain(|(_, began)| now.duration_since(*began) < TURN_LIMIT);
+        }
+        if self.running.len() >= self.at_a_time {
+            return None;
+        }
+        let number = self.number();
+        self.running.push((number, now));
+        Some(number)
+    }
+
+    /// When the first turn is over; none if there is nobody who waits for that.
+    fn due(&self) -> Option<Instant> {
+        let first = self.running.iter().map(|(_, began)| *began + TURN_LIMIT).min();
+        first.filter(|_| !self.rota.is_empty())
+    }
+}
+
 impl Turns {
     pub(super) fn new(at_a_time: usize) -> Self {
-        Self { state: Mutex::new(State { free: at_a_time.max(1), next_number: 0, rota: Rota::default() }) }
+        let (at_a_time, rota) = (at_a_time.max(1), Rota::default());
+        let state = State { at_a_time, running: Vec::new(), next_number: 0, rota, is_watched: false };
+        Self { state: Mutex::new(state) }
     }
 
     /// Does `work` when it is the turn of `key`, which lasts until the work is done or has taken
     /// [`TURN_LIMIT`]. Gives back how long that was, and what was done.
     pub(super) async fn work<T>(self: &Arc<Self>, key: &Key, work: impl Future<Output = T>) -> (Duration, T) {
-        let turn = self.turn(key).await;
+        let _turn = self.turn(key).await;
         let began = Instant::now();
-        tokio::pin!(work);
-        tokio::select! {
-            biased;
-            done = &mut work => return (began.elapsed().min(TURN_LIMIT), done),
-            () = sleep(TURN_LIMIT) => drop(turn),
-        }
-        (TURN_LIMIT, work.await)
+        let done = work.await;
+        (began.elapsed().min(TURN_LIMIT), done)
     }
 
     async fn turn(self: &Arc<Self>, key: &Key) -> Option<Turn> {
         let (begins, began) = oneshot::channel();
-        let number = {
+        let (number, was_watched) = {
             let mut state = self.lock();
-            if state.free > 0 {
-                state.free -= 1;
-                return Some(Turn { turns: Arc::clone(self) });
+            if state.rota.is_empty()
+                && let Some(number) = state.begin(Instant::now())
+            {
+                return Some(Turn { turns: Arc::clone(self), number });
             }
-            state.next_number += 1;
-            let number = state.next_number;
+            let number = state.number();
             state.rota.push(key, Waiting { number, begins });
-            number
+            (number, std::mem::replace(&mut state.is_watched, true))
         };
+        if !was_watched {
+            tokio::spawn(Arc::clone(self).watch());
+        }
         let _in_line = InLine { turns: self, key, number };
-        // Only turns pass turns on, and each holds these alive: nobody waits in vain.
+        // Only turns and their watch pass turns on, and each holds these alive: nobody waits in vain.
         began.await.ok()
     }
 
-    fn pass_on(self: &Arc<Self>) {
-        let next = {
-            let mut state = self.lock();
-            let next = state.rota.pop();
-            state.free += usize::from(next.is_none());
-            next
-        };
-        if let Some(next) = next {
-            // If that one has just gone away, the turn comes back here as it is dropped.
-            let _ = next.begins.send(Turn { turns: Arc::clone(self) });
+    /// Ends turns in time, for as long as somebody waits.
+    async fn watch(self: Arc<Self>) {
+        loop {
+            let due = {
+                let mut state = self.lock();
+                let due = state.due();
+                state.is_watched = due.is_some();
+                due
+            };
+            let Some(due) = due else { return };
+            sleep_until(due).await;
+            self.pass_on();
         }
+    }
+
+    fn pass_on(self: &Arc<Self>) {
+        while let Some((number, next)) = self.next() {
+            // If that one has just gone away, its turn ends as it is dropped here.
+            let _ = next.begins.send(Turn { turns: Arc::clone(self), number });
+        }
+    }
+
+    fn next(&self) -> Option<(u64, Waiting)> {
+        let mut state = self.lock();
+        if state.rota.is_empty() {
+            return None;
+        }
+        let number = state.begin(Instant::now())?;
+        state.rota.pop().map(|next| (number, next))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -108,6 +158,7 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        self.turns.lock().running.retain(|(number, _)| *number != self.number);
         self.turns.pass_on();
     }
 }
@@ -134,6 +185,10 @@ impl<T> Default for Rota<T> {
 }
 
 impl<T> Rota<T> {
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     fn push(&mut self, key: &Key, item: T) {
         queue_of(queue_of(&mut self.groups, &key.group()), &key.uid()).push_back(item);
     }
@@ -224,8 +279,22 @@ mod tests {
         tokio::task::yield_now().await;
         turns.work(&key(2, ""), async {}).await;
         assert!(!held.is_finished());
-        assert_eq!(turns.lock().free, 1);
+        assert!(turns.lock().running.is_empty());
         held.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_whose_time_is_over_is_one_nobody_has_any_more() {
+        let turns = Arc::new(Turns::new(1));
+        let first = turns.turn(&key(1, "")).await;
+        let second = turns.turn(&key(2, "")).await;
+        assert_eq!(turns.lock().running.len(), 1, "the first one's was over");
+        drop(first);
+        assert_eq!(turns.lock().running.len(), 1, "and its end takes nothing from the second");
+        drop(second);
+        assert!(turns.lock().running.is_empty());
+        tokio::time::sleep(TURN_LIMIT).await;
+        assert!(!turns.lock().is_watched, "nobody waits");
     }
 
     #[tokio::test]
@@ -241,6 +310,6 @@ mod tests {
         assert!(waits.await.unwrap_err().is_cancelled());
         assert!(turns.lock().rota.groups.is_empty());
         drop(held);
-        assert_eq!(turns.lock().free, 1);
+        assert!(turns.lock().running.is_empty());
     }
 }

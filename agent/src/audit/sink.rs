@@ -22,13 +22,8 @@ impl Sink {
         }
     }
 
+    /// Writes lines in one go where they fit: how many of them were written, from the first on, and why not the others.
     /// Blocks for one `write(2)`, with one rename per kept file when the file is full.
-    pub(super) fn write(&self, line: &[u8]) -> Result<(), AuditError> {
-        self.write_all(&[line]).1
-    }
-
-    /// The same for several lines, in one go where they fit: how many of them were written, from the first on,
-    /// and why not the others.
     pub(super) fn write_all(&self, lines: &[&[u8]]) -> (usize, Result<(), AuditError>) {
         match self {
             // A thread that panicked while it held the lock leaves at worst an unfinished

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 impl Audit {
     fn put(&self, record: Record) -> Result<(), AuditError> {
         let sink = &self.turns.writer.sink;
-        sink.write(&sink.line(record)?)
+        sink.write_all(&[&sink.line(record)?]).1
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Writer {
     quick_in_a_row: AtomicU32,
 }
 
-/// A line that waits.
+/// A line to be written.
 #[derive(Debug)]
 struct Line {
     bytes: Vec<u8>,
@@ -64,29 +64,29 @@ impl Turns {
     /// # Errors
     /// It was not written, or not in time. Given up, it may still be written later.
     pub(super) async fn write(&self, line: Vec<u8>) -> Result<(), AuditError> {
+        let line = Line { bytes: line, is_written: AtomicBool::new(false) };
         if self.writer.may_block_here()
             && let Ok(_turn) = self.turn.try_acquire()
         {
             return self.writer.write(&line);
         }
-        let written = self.write_in_turn(line);
+        let written = self.write_in_turn(Arc::new(line));
         tokio::time::timeout(WRITE_LIMIT, written).await.unwrap_or(Err(AuditError::Late))
     }
 
-    async fn write_in_turn(&self, line: Vec<u8>) -> Result<(), AuditError> {
-        let wait = self.writer.wait(line);
+    async fn write_in_turn(&self, line: Arc<Line>) -> Result<(), AuditError> {
+        let _wait = self.writer.wait(&line);
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| AuditError::GivenUp)?;
-        let line = wait.end();
         if line.is_written.load(Ordering::Acquire) {
             return Ok(());
         }
         if self.writer.may_block_here() {
-            return self.writer.write(&line.bytes);
+            return self.writer.write(&line);
         }
         let writer = Arc::clone(&self.writer);
         let write = move || {
             let _turn = turn;
-            writer.write(&line.bytes)
+            writer.write(&line)
         };
         tokio::task::spawn_blocking(write).await.unwrap_or(Err(AuditError::GivenUp))
     }
@@ -100,23 +100,19 @@ impl Writer {
         matches!(self.sink, Sink::File(_)) && self.quick_in_a_row.load(Ordering::Relaxed) >= QUICK_AGAIN && has_others()
     }
 
-    /// Writes `own` behind all that waits. What of that cannot be written is left to those who wait for it, one by
-    /// one: each hears why from its own attempt. Whoever calls this has the turn.
-    fn write(&self, own: &[u8]) -> Result<(), AuditError> {
+    /// Writes all that waits and `own`, in the order of coming. What of that cannot be written is left to those who wait
+    /// for it, one by one: each hears why from its own attempt. Whoever calls this has the turn.
+    fn write(&self, own: &Line) -> Result<(), AuditError> {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
+        let is_among = waiting.iter().any(|line| std::ptr::eq(&raw const **line, own));
+        let lines = || waiting.iter().map(|line| &**line).chain((!is_among).then_some(own));
         let begin = Instant::now();
-        let written = if waiting.is_empty() { self.sink.write(own) } else { self.write_all(&waiting, own) };
+        let (count, written) = self.sink.write_all(&lines().map(|line| line.bytes.as_slice()).collect::<Vec<_>>());
         self.note(begin.elapsed());
-        written
-    }
-
-    fn write_all(&self, waiting: &[Arc<Line>], own: &[u8]) -> Result<(), AuditError> {
-        let lines: Vec<&[u8]> = waiting.iter().map(|line| line.bytes.as_slice()).chain([own]).collect();
-        let (count, written) = self.sink.write_all(&lines);
-        for line in waiting.iter().take(count) {
+        for line in lines().take(count) {
             line.is_written.store(true, Ordering::Release);
         }
-        written
+        if own.is_written.load(Ordering::Acquire) { Ok(()) } else { written }
     }
 
     pub(super) fn note(&self, took: Duration) {
@@ -132,16 +128,9 @@ impl Writer {
         lock(&self.waiting).len()
     }
 
-    fn wait(&self, bytes: Vec<u8>) -> Wait<'_> {
-        let line = Arc::new(Line { bytes, is_written: AtomicBool::new(false) });
-        lock(&self.waiting).push(Arc::clone(&line));
-        Wait { line, among: &self.waiting }
-    }
-}
-
-impl Wait<'_> {
-    fn end(self) -> Arc<Line> {
-        Arc::clone(&self.line)
+    fn wait(&self, line: &Arc<Line>) -> Wait<'_> {
+        lock(&self.waiting).push(Arc::clone(line));
+        Wait { line: Arc::clone(line), among: &self.waiting }
     }
 }
 
