@@ -21,6 +21,7 @@ pub const SETTINGS: u8 = 0x4;
 /// PING.
 pub const PING: u8 = 0x6;
 
+const WINDOW_UPDATE: u8 = 0x8;
 const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -137,6 +138,8 @@ impl RawConnection {
         let mut connection = Self::silent(socket)?;
         // No table for headers (SETTINGS_HEADER_TABLE_SIZE): a status is written out each time.
         connection.send(&preface(&[(1, 0)]))?;
+        // More than any test receives: what it receives is not given back.
+        connection.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()))?;
         Ok(connection)
     }
 
