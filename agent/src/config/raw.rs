@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_common::document::{Problem, Problems, Reader, parse_toml, quoted};
 use countersign_common::spiffe_id::TrustDomain;
 use countersign_common::svid::jwt::Algorithm;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::{
     AdminApi, Admission, Attest, Audit, Authority, Config, Docker, Jwt, Log, LogFormat, Pkcs11, SecretSource, Upstream,
@@ -198,7 +198,7 @@ fn audit(mut reader: Reader<'_>) -> Audit {
 }
 
 fn log(mut reader: Reader<'_>) -> Log {
-    let filter = reader.parsed("filter", |text| match EnvFilter::builder().parse(text) {
+    let filter = reader.parsed("filter", |text| match text.parse::<Targets>() {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{} is not a filter such as info,countersign_agent=debug: {error}", quoted(text))),
     });

@@ -11,8 +11,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::Dispatch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::{MakeWriter, Subscriber};
+use tracing_subscriber::layer::SubscriberExt;
 
 use one_line::OneLine;
 
@@ -37,7 +38,7 @@ pub enum TelemetryError {
         /// What was configured.
         filter: String,
         /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
+        source: ParseError,
     },
     /// A log was set up before.
     #[error("the log of this process is already set up; set it up once, at the start")]
@@ -48,7 +49,7 @@ pub enum TelemetryError {
 /// (`$JOURNAL_STREAM`, systemd.exec(5)), which keeps the time itself, lines have no time. They
 /// never have colour: an escape character in a line is one that somebody put there.
 ///
-/// `filter` is a list of `level` and `target=level`, as tracing-subscriber's `EnvFilter` reads it.
+/// `filter` is a list of `level` and `target=level`, as tracing-subscriber's `Targets` reads it.
 ///
 /// # Errors
 /// The filter is malformed, or this process has a log already.
@@ -70,10 +71,10 @@ pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
 /// wants to see it can name the target.
 const NOT_OF_THE_COUNTERSIGN: &str = "h2::proto::ping_pong=error";
 
-fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+fn parse_filter(filter: &str) -> Result<Targets, TelemetryError> {
     // What stands later in a filter replaces what stands before it.
     let whole = format!("{NOT_OF_THE_COUNTERSIGN},{filter}");
-    EnvFilter::try_new(whole).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+    whole.parse().map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }
 
 fn log<W>(filter: &str, format: Format, timestamps: bool, writer: W) -> Result<Dispatch, TelemetryError>
@@ -82,16 +83,17 @@ where
 {
     // What the log does not take is lost. Told of on standard error, which takes no more either, it
     // would end the work that had something to say (the standard library panics then).
+    let filter = parse_filter(filter)?;
     let log = Subscriber::builder()
-        .with_env_filter(parse_filter(filter)?)
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(OneLine::new(writer));
     Ok(match (format, timestamps) {
-        (Format::Text, true) => Dispatch::new(log.finish()),
-        (Format::Text, false) => Dispatch::new(log.without_time().finish()),
-        (Format::Json, true) => Dispatch::new(log.json().finish()),
-        (Format::Json, false) => Dispatch::new(log.json().without_time().finish()),
+        (Format::Text, true) => Dispatch::new(log.finish().with(filter)),
+        (Format::Text, false) => Dispatch::new(log.without_time().finish().with(filter)),
+        (Format::Json, true) => Dispatch::new(log.json().finish().with(filter)),
+        (Format::Json, false) => Dispatch::new(log.json().without_time().finish().with(filter)),
     })
 }
 
