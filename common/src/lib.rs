@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod clock;
 pub mod document;
 pub mod entry;
+mod lines;
 pub mod proto;
 pub mod secret;
 pub mod selector;

@@ -5,13 +5,16 @@
 //! unknown kind is refused when an entry is loaded, not met in silence.
 
 mod capability;
+mod set;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::unit_name;
 
 pub use capability::CAPABILITIES;
+pub use set::{SelectorRef, SelectorSet};
 
 /// What kind of fact a selector states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,6 +150,11 @@ impl SelectorKind {
         }
     }
 
+    /// What stands for it in a [`Selector`]: letters are in the order of kinds.
+    const fn letter(self) -> char {
+        (FIRST_LETTER + self as u8) as char
+    }
+
     /// Why `value` cannot be a value of this kind; `None` if it can.
     fn objection(self, value: &str) -> Option<&'static str> {
         let (fine, objection) = match self {
@@ -200,6 +208,9 @@ impl SelectorKind {
     }
 }
 
+/// The letter of the first kind; the others have those that follow.
+const FIRST_LETTER: u8 = b'A';
+
 /// Whether `text` can be the uid of a Kubernetes pod: a UUID, or the 32 digits that the kubelet
 /// gives to a pod that it runs from a file.
 pub fn is_pod_uid(text: &str) -> bool {
@@ -231,11 +242,11 @@ const NO_SCRIPT: &str = "the kernel does not say which script an interpreter run
 pub const MAX_SELECTOR_VALUE_BYTES: usize = 4096;
 
 /// A fact about a process: its kind and its value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Selector {
-    kind: SelectorKind,
-    value: Box<str>,
-}
+///
+/// One text: a letter for the kind, then the value. So the selectors of an entry can be one text as well
+/// ([`SelectorSet`]), and be looked up among those of a process.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selector(Box<str>);
 
 /// Why a text is not a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -289,24 +300,41 @@ impl Selector {
         };
         match objection {
             Some(objection) => Err(SelectorError::Value { kind, value: value.chars().take(80).collect(), objection }),
-            None => Ok(Self { kind, value: value.into() }),
+            None => Ok(Self(format!("{}{value}", kind.letter()).into())),
         }
+    }
+
+    /// The same, borrowed.
+    pub fn by_ref(&self) -> SelectorRef<'_> {
+        SelectorRef(&self.0)
     }
 
     /// What kind of fact this is.
     pub fn kind(&self) -> SelectorKind {
-        self.kind
+        self.by_ref().kind()
     }
 
     /// The value, without type and key.
     pub fn value(&self) -> &str {
-        &self.value
+        self.by_ref().value()
+    }
+}
+
+impl Borrow<str> for Selector {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.value)
+        self.by_ref().fmt(f)
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

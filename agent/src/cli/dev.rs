@@ -57,8 +57,8 @@ fn tell(ready: &DevReady) -> std::io::Result<()> {
         writeln!(out, "  none yet, so nobody is entitled to anything")?;
     }
     for entry in &ready.entries {
-        let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
-        let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
+        let selectors: Vec<_> = entry.selectors.iter().map(|selector| selector.to_string()).collect();
+        let audiences: Vec<_> = entry.jwt.audiences.iter().collect();
         writeln!(out, "  {}  {}", entry.id, entry.spiffe_id)?;
         writeln!(out, "      for a process with  {}", selectors.join("  "))?;
         let audiences = if audiences.is_empty() { "none, so no tokens".to_owned() } else { audiences.join("  ") };

@@ -200,8 +200,8 @@ fn as_table(entries: &[Entry]) -> Result<String, CliError> {
     let heading = ["ID", "SPIFFE ID", "SELECTORS", "AUDIENCES", "DNS NAMES", "FEDERATES WITH", "EXPIRES", "OWNER"];
     let mut rows = vec![heading.map(str::to_owned)];
     for entry in entries {
-        let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
-        let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
+        let selectors: Vec<_> = entry.selectors.iter().map(|selector| selector.to_string()).collect();
+        let audiences: Vec<_> = entry.jwt.audiences.iter().collect();
         let federates_with: Vec<_> = entry.federates_with.iter().map(TrustDomain::as_str).collect();
         rows.push([
             entry.id.to_string(),
@@ -211,7 +211,7 @@ fn as_table(entries: &[Entry]) -> Result<String, CliError> {
             entry.x509.dns_names.join(" "),
             federates_with.join(" "),
             entry.expires.map(|day| day.to_string()).unwrap_or_default(),
-            entry.owner.clone().unwrap_or_default(),
+            entry.owner.as_deref().unwrap_or_default().to_owned(),
         ]);
     }
     table::columns(&rows)

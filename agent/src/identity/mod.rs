@@ -235,8 +235,8 @@ impl Identity {
         for (grant, entry) in grants {
             let cached = account.time_async(Stage::Issue, self.tokens.get(grant, || self.clock.now())).await?;
             // A hint tells identities apart, so no two in one answer share one (section 6.2.1).
-            let hint =
-                entry.hint.clone().filter(|hint| issued.iter().all(|(other, _)| other.hint.as_ref() != Some(hint)));
+            let is_new = |hint: &&str| issued.iter().all(|(other, _)| other.hint.as_deref() != Some(*hint));
+            let hint = entry.hint.as_deref().filter(is_new).map(str::to_owned);
             let terms = account::Terms { entry: entry.id.clone(), reused: cached.reused };
             issued.push((IssuedJwt { svid: cached.svid, hint }, terms));
         }

@@ -107,8 +107,8 @@ impl Subject for HandedOut {
                 }
                 Ok(grant) => {
                     // A hint tells identities apart, so no two in one answer share one (section 5.2.1).
-                    let is_new = |hint: &String| granted.iter().all(|(_, other)| other.as_ref() != Some(hint));
-                    let hint = entry.hint.clone().filter(is_new);
+                    let is_new = |hint: &&str| granted.iter().all(|(_, other)| other.as_deref() != Some(*hint));
+                    let hint = entry.hint.as_deref().filter(is_new).map(str::to_owned);
                     granted.push((grant, hint));
                     entries.push(entry);
                 }

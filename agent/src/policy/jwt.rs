@@ -97,8 +97,8 @@ pub(super) fn check_entitled(attestation: &Attestation, entry: &Entry) -> Result
     if entry.selectors.is_empty() {
         return Err(PolicyRefusal::NoSelectors { entry: entry.id.clone() });
     }
-    match entry.selectors.difference(attestation.selectors()).next() {
-        Some(selector) => Err(PolicyRefusal::NotEntitled { entry: entry.id.clone(), selector: selector.clone() }),
+    match entry.selectors.iter().find(|selector| !selector.is_in(attestation.selectors())) {
+        Some(selector) => Err(PolicyRefusal::NotEntitled { entry: entry.id.clone(), selector: selector.to_selector() }),
         None => Ok(()),
     }
 }
@@ -132,7 +132,7 @@ fn check_audiences(entry: &Entry, requested: &[String]) -> Result<Vec<String>, P
 
 /// The audience, if one of the entry's patterns allows it.
 fn check_audience(entry: &Entry, audience: &str) -> Result<String, PolicyRefusal> {
-    if entry.jwt.audiences.iter().any(|pattern| pattern.allows(audience)) {
+    if entry.jwt.audiences.allow(audience) {
         Ok(audience.to_owned())
     } else {
         Err(PolicyRefusal::AudienceNotAllowed { entry: entry.id.clone(), audience: audience.to_owned() })

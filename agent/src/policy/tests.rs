@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use countersign_common::clock::Timestamp;
 use countersign_common::entry::{AudiencePattern, Date, Entry, EntryId, ImageRule, JwtTerms, X509Terms};
-use countersign_common::selector::Selector;
+use countersign_common::selector::{Selector, SelectorSet};
 use countersign_common::spiffe_id::SpiffeId;
 use proptest::prelude::*;
 
@@ -38,16 +38,25 @@ fn patterns(texts: &[&str]) -> Vec<AudiencePattern> {
     texts.iter().map(|text| AudiencePattern::parse(text).unwrap()).collect()
 }
 
+/// The selectors of [`entry`] and one more.
+fn demanding(another: &str) -> SelectorSet {
+    SelectorSet::from(["unix:uid:1", another].map(|text| text.parse().unwrap()))
+}
+
 /// An entry for uid 1 with the audiences `billing` and `stock/*`, two in a token.
 fn entry() -> Entry {
     Entry {
         id: EntryId::parse("orders-api").unwrap(),
         spiffe_id: SpiffeId::parse("spiffe://example.org/orders/api").unwrap(),
         selectors: ["unix:uid:1".parse().unwrap()].into(),
-        allow: BTreeSet::new(),
-        jwt: JwtTerms { audiences: patterns(&["billing", "stock/*"]), max_audiences: 2, ..JwtTerms::default() },
+        allow: Box::default(),
+        jwt: JwtTerms {
+            audiences: patterns(&["billing", "stock/*"]).iter().collect(),
+            max_audiences: 2,
+            ..JwtTerms::default()
+        },
         x509: X509Terms::default(),
-        federates_with: BTreeSet::new(),
+        federates_with: Box::default(),
         hint: None,
         owner: None,
         review_by: None,
@@ -132,13 +141,13 @@ fn an_entry_without_audiences_grants_none() {
 #[test]
 fn an_entry_that_does_not_match_is_refused_whoever_says_that_it_does() {
     let mut entry = entry();
-    entry.selectors.insert("unix:path:/bin/orders".parse().unwrap());
+    entry.selectors = demanding("unix:path:/bin/orders");
     assert_eq!(
         refusal(&entry, &["billing"]),
         "entry orders-api demands unix:path:/bin/orders, which the process does not have; \
          register an entry with selectors that the process has"
     );
-    entry.selectors.clear();
+    entry.selectors = SelectorSet::default();
     assert_eq!(
         refusal(&entry, &["billing"]),
         "entry orders-api has no selectors, so it is nobody's; give it at least one"
@@ -157,7 +166,7 @@ fn an_entry_past_its_last_day_grants_none() {
 
 /// What becomes of a request of a process that holds `selectors`, with this verdict on one rule.
 fn decide_on(entry: &Entry, rule: ImageRule, verdict: Option<Verdict>) -> Result<Grant, PolicyRefusal> {
-    let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
+    let selectors: Vec<_> = entry.selectors.iter().map(|selector| selector.to_string()).collect();
     let attestation = attestation(&selectors.iter().map(String::as_str).collect::<Vec<_>>());
     authorize_jwt(&attestation.with_image(rule, verdict), entry, &owned(&["billing"]), &LIMITS, NOW)
 }
@@ -165,7 +174,7 @@ fn decide_on(entry: &Entry, rule: ImageRule, verdict: Option<Verdict>) -> Result
 #[test]
 fn a_broken_rule_is_refused_by_its_name_and_lifted_by_its_word_alone() {
     let mut by_path = entry();
-    by_path.selectors.insert("unix:path:/bin/orders".parse().unwrap());
+    by_path.selectors = demanding("unix:path:/bin/orders");
     for rule in ImageRule::ALL {
         let broken = || Some(Verdict::Broken("it does".to_owned()));
         let refused = decide_on(&by_path, rule, broken()).unwrap_err().to_string();
@@ -184,7 +193,7 @@ fn a_broken_rule_is_refused_by_its_name_and_lifted_by_its_word_alone() {
 #[test]
 fn a_rule_that_nobody_judged_is_not_kept() {
     let mut by_digest = entry();
-    by_digest.selectors.insert(format!("unix:sha256:{}", "0".repeat(64)).parse().unwrap());
+    by_digest.selectors = demanding(&format!("unix:sha256:{}", "0".repeat(64)));
     for rule in ImageRule::ALL {
         let refused = decide_on(&by_digest, rule, Some(Verdict::Unjudged("no answer".to_owned()))).unwrap_err();
         assert!(refused.is_undecided());
@@ -242,12 +251,12 @@ fn any_terms() -> impl Strategy<Value = JwtTerms> {
     let seconds = || prop::option::of(0..20u64);
     (listed, 1..4u32, seconds(), prop::collection::vec(seconds(), 5)).prop_map(|(listed, max_audiences, ttl, lives)| {
         let audiences = patterns(&listed);
-        let own = audiences.iter().zip(lives);
+        let own = audiences.iter().cloned().zip(lives);
         JwtTerms {
             max_audiences,
             ttl: ttl.map(Duration::from_secs),
-            audience_ttl: own.filter_map(|(p, life)| Some((p.clone(), Duration::from_secs(life?)))).collect(),
-            audiences,
+            audience_ttl: own.filter_map(|(p, life)| Some((p, Duration::from_secs(life?)))).collect(),
+            audiences: audiences.iter().collect(),
         }
     })
 }
@@ -262,7 +271,7 @@ fn decide_naively(
     let mut audiences: Vec<String> = Vec::new();
     let mut ttl = limits.max_jwt_ttl;
     for audience in requested {
-        let allowed = entry.jwt.audiences.iter().any(|pattern| pattern.allows(audience));
+        let allowed = entry.jwt.audiences.allow(audience);
         if audience.is_empty() || !allowed {
             return None;
         }
@@ -276,7 +285,7 @@ fn decide_naively(
             audiences.push(audience.clone());
         }
     }
-    let entitled = !entry.selectors.is_empty() && entry.selectors.iter().all(|selector| held.contains(selector));
+    let entitled = !entry.selectors.is_empty() && entry.selectors.iter().all(|selector| selector.is_in(held));
     let in_force = entry.expires.is_none_or(|day| NOW < day.begins());
     let counted = (1..=entry.jwt.max_audiences as usize).contains(&audiences.len());
     (entitled && in_force && counted && ttl.as_secs() > 0).then_some((audiences, ttl))
@@ -292,7 +301,7 @@ proptest! {
         day in prop::sample::select(vec![None, Date::parse("2020-01-01"), Date::parse("2090-01-01")]),
         (default, max) in (0..20u64, 0..20u64),
     ) {
-        let entry = Entry { selectors: demanded, jwt: terms, expires: day, ..entry() };
+        let entry = Entry { selectors: demanded.into(), jwt: terms, expires: day, ..entry() };
         let limits = Limits { default_jwt_ttl: Duration::from_secs(default), max_jwt_ttl: Duration::from_secs(max), ..LIMITS };
         let texts: Vec<String> = held.iter().map(ToString::to_string).collect();
         let attestation = attestation(&texts.iter().map(String::as_str).collect::<Vec<_>>());

@@ -152,7 +152,7 @@ pub fn authorize_x509(
         entry: entry.id.clone(),
         instance: attestation.instance().clone(),
         spiffe_id: entry.spiffe_id.clone(),
-        dns_names: entry.x509.dns_names.clone(),
+        dns_names: entry.x509.dns_names.to_vec(),
         ttl,
         not_after: entry.expires.map(|day| day.begins()),
     })

@@ -141,6 +141,7 @@ impl Database {
             }
             entries.push(Arc::new(entry));
         }
+        entries.shrink_to_fit();
         // The table's order is that of the ids' bytes, which is that of the ids.
         Ok(entries)
     }

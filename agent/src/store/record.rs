@@ -3,6 +3,7 @@
 //! A shape of its own, apart from the YAML of operators: that one may learn to be read more
 //! kindly, this one must read what was written years ago, byte for byte the same entry.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use countersign_common::entry::{
@@ -45,20 +46,19 @@ struct Record {
 
 /// The entry as it is stored under its id.
 pub(super) fn encode(entry: &Entry) -> Result<String, serde_json::Error> {
-    let pattern = |pattern: &AudiencePattern| pattern.as_str().to_owned();
     serde_json::to_string(&Record {
         spiffe_id: entry.spiffe_id.to_string(),
-        selectors: entry.selectors.iter().map(ToString::to_string).collect(),
+        selectors: entry.selectors.iter().map(|selector| selector.to_string()).collect(),
         allow: entry.allow.iter().map(ToString::to_string).collect(),
-        audiences: entry.jwt.audiences.iter().map(pattern).collect(),
+        audiences: entry.jwt.audiences.iter().map(str::to_owned).collect(),
         max_audiences: entry.jwt.max_audiences,
         ttl: entry.jwt.ttl,
-        audience_ttl: entry.jwt.audience_ttl.iter().map(|(audience, ttl)| (pattern(audience), *ttl)).collect(),
+        audience_ttl: entry.jwt.audience_ttl.iter().map(|(audience, ttl)| (audience.to_string(), *ttl)).collect(),
         x509_ttl: entry.x509.ttl,
-        dns_names: entry.x509.dns_names.clone(),
+        dns_names: entry.x509.dns_names.to_vec(),
         federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
-        hint: entry.hint.clone(),
-        owner: entry.owner.clone(),
+        hint: entry.hint.as_deref().map(str::to_owned),
+        owner: entry.owner.as_deref().map(str::to_owned),
         review_by: entry.review_by.map(|day| day.to_string()),
         expires: entry.expires.map(|day| day.to_string()),
     })
@@ -71,26 +71,27 @@ pub(super) fn encode(entry: &Entry) -> Result<String, serde_json::Error> {
 pub(super) fn decode(id: &str, json: &str) -> Result<Entry, String> {
     let record: Record = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let selectors: Result<_, SelectorError> = record.selectors.iter().map(|text| text.parse()).collect();
-    let allow: Result<_, String> = record.allow.iter().map(|text| rule(text)).collect();
-    let audiences: Result<_, String> = record.audiences.iter().map(|text| pattern(text)).collect();
+    let allow: Result<BTreeSet<_>, String> = record.allow.iter().map(|text| rule(text)).collect();
+    let audiences: Result<Vec<_>, String> = record.audiences.iter().map(|text| pattern(text)).collect();
     let audience_ttl: Result<_, String> =
         record.audience_ttl.iter().map(|(text, ttl)| Ok((pattern(text)?, *ttl))).collect();
-    let federates_with: Result<_, String> = record.federates_with.iter().map(|text| trust_domain(text)).collect();
+    let federates_with: Result<BTreeSet<_>, String> =
+        record.federates_with.iter().map(|text| trust_domain(text)).collect();
     Ok(Entry {
         id: EntryId::parse(id).ok_or("the id is not an entry id")?,
         spiffe_id: SpiffeId::parse(&record.spiffe_id).map_err(|error| error.to_string())?,
         selectors: selectors.map_err(|error| error.to_string())?,
-        allow: allow?,
+        allow: allow?.into_iter().collect(),
         jwt: JwtTerms {
-            audiences: audiences?,
+            audiences: audiences?.iter().collect(),
             max_audiences: record.max_audiences,
             ttl: record.ttl,
             audience_ttl: audience_ttl?,
         },
-        x509: X509Terms { ttl: record.x509_ttl, dns_names: dns_names(record.dns_names)? },
-        federates_with: federates_with?,
-        hint: record.hint,
-        owner: record.owner,
+        x509: X509Terms { ttl: record.x509_ttl, dns_names: dns_names(record.dns_names)?.into() },
+        federates_with: federates_with?.into_iter().collect(),
+        hint: record.hint.map(Into::into),
+        owner: record.owner.map(Into::into),
         review_by: record.review_by.as_deref().map(day).transpose()?,
         expires: record.expires.as_deref().map(day).transpose()?,
     })
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(encode(&decode("a", bare).unwrap()).unwrap(), bare);
         let least = decode("a", bare).unwrap();
         assert!(least.allow.is_empty() && least.federates_with.is_empty());
-        assert_eq!((least.x509, least.jwt.audiences.len()), (X509Terms::default(), 0));
+        assert_eq!((least.x509, least.jwt), (X509Terms::default(), JwtTerms::default()));
         assert!(decode("a", &bare.replace("max_audiences", "max_audience")).unwrap_err().contains("unknown field"));
     }
 

@@ -1,9 +1,11 @@
 //! One entry among very many: what finding it costs a request, and what each costs in memory.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_tests::{Agent, AgentSettings};
+use tokio::time::sleep;
 
 use super::{About, Scenario};
 use crate::BenchError;
@@ -27,6 +29,8 @@ const QUICK: usize = 2_000;
 const FEW: usize = 10;
 /// Entries that are applied with one request.
 const AT_ONCE: usize = 10_000;
+/// Until the memory is given back with which entries were loaded or applied.
+const SETTLES: Duration = Duration::from_secs(2);
 
 /// The scenario.
 pub(super) struct Matching {
@@ -46,9 +50,11 @@ impl Matching {
         let resident = |many: &Agent, few: &Agent| -> Result<[u64; 2], BenchError> {
             Ok([process::resident_kib(many.pid())?, process::resident_kib(few.pid())?])
         };
+        sleep(SETTLES).await;
         let applied = resident(&many, &few)?;
         many.restart().await;
         few.restart().await;
+        sleep(SETTLES).await;
         let restarted = resident(&many, &few)?;
         Ok(Self { many, few, entries, applied, restarted })
     }

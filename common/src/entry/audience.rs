@@ -4,6 +4,8 @@
 //! section 4.1.3), so a pattern never folds case, decodes `%`, resolves `..` or normalises
 //! Unicode: each of those would let one audience pass for another.
 
+use crate::lines::Lines;
+
 /// An audience that an entry allows: exactly one string, or, written `prefix/*`, every
 /// string that continues `prefix/` by one or more whole, non-empty segments.
 ///
@@ -75,13 +77,7 @@ impl AudiencePattern {
     /// as it allows `stock/a`. What no entry can name (white space, control characters, more
     /// than [`Self::MAX_BYTES`] bytes) is not allowed by an open pattern either.
     pub fn allows(&self, audience: &str) -> bool {
-        let Some(prefix) = self.0.strip_suffix('*') else {
-            return *self.0 == *audience;
-        };
-        let nameable =
-            audience.len() <= Self::MAX_BYTES && !audience.contains(|c: char| c.is_whitespace() || c.is_control());
-        let rest = audience.strip_prefix(prefix);
-        nameable && rest.is_some_and(|rest| rest.split('/').all(|segment| !segment.is_empty()))
+        allows(&self.0, audience)
     }
 
     /// As written in the entry.
@@ -93,6 +89,52 @@ impl AudiencePattern {
 impl std::fmt::Display for AudiencePattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What a pattern, as it is written, says of `audience`.
+fn allows(pattern: &str, audience: &str) -> bool {
+    let Some(prefix) = pattern.strip_suffix('*') else {
+        return *pattern == *audience;
+    };
+    let nameable = audience.len() <= AudiencePattern::MAX_BYTES
+        && !audience.contains(|c: char| c.is_whitespace() || c.is_control());
+    let rest = audience.strip_prefix(prefix);
+    nameable && rest.is_some_and(|rest| rest.split('/').all(|segment| !segment.is_empty()))
+}
+
+/// The audience patterns of an entry in its order: one text, since an agent may keep a hundred
+/// thousand entries.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Audiences(Lines);
+
+impl Audiences {
+    /// Whether one of the patterns allows `audience`, as [`AudiencePattern::allows`] has it.
+    pub fn allow(&self, audience: &str) -> bool {
+        // No pattern has white space in it, so each is a line.
+        self.0.iter().any(|pattern| allows(pattern, audience))
+    }
+
+    /// Each pattern as it is written.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> FromIterator<&'a AudiencePattern> for Audiences {
+    fn from_iter<I: IntoIterator<Item = &'a AudiencePattern>>(patterns: I) -> Self {
+        Self(patterns.into_iter().map(AudiencePattern::as_str).collect())
+    }
+}
+
+impl std::fmt::Debug for Audiences {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -177,6 +219,18 @@ mod tests {
         ) {
             let parsed = AudiencePattern::parse(&pattern).unwrap();
             prop_assert_eq!(parsed.allows(&audience), allows_naively(&pattern, &audience));
+        }
+
+        #[test]
+        fn a_list_allows_what_one_of_it_allows(
+            patterns in prop::collection::vec("[ab/]{1,3}|[ab]/\\*", 0..4),
+            audience in "[ab/*]{0,4}",
+        ) {
+            let patterns: Vec<_> = patterns.iter().map(|text| pattern(text)).collect();
+            let list: Audiences = patterns.iter().collect();
+            prop_assert_eq!(list.allow(&audience), patterns.iter().any(|pattern| pattern.allows(&audience)));
+            prop_assert!(list.iter().eq(patterns.iter().map(AudiencePattern::as_str)));
+            prop_assert_eq!(list.is_empty(), patterns.is_empty());
         }
 
         #[test]

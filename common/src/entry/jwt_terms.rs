@@ -35,7 +35,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> JwtTerms {
     bind(&mut reader);
     reader.finish();
     let max_audiences = max_audiences.and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
-    JwtTerms { audiences, max_audiences, ttl, audience_ttl }
+    JwtTerms { audiences: audiences.iter().collect(), max_audiences, ttl, audience_ttl: audience_ttl.into() }
 }
 
 /// Reads `ttl`: one duration for all, or one for each of some audience patterns.

@@ -8,18 +8,17 @@ mod read;
 mod write;
 mod x509_terms;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use audience::{AudienceError, AudiencePattern};
+pub use audience::{AudienceError, AudiencePattern, Audiences};
 pub use dns_name::{DnsNameError, check_dns_name};
 pub use image_rule::ImageRule;
 pub use read::{parse_entries, parse_sources};
 pub use write::to_yaml;
 
 use crate::clock::Timestamp;
-use crate::selector::{Selector, SelectorKind};
+use crate::selector::{SelectorKind, SelectorSet};
 use crate::spiffe_id::{SpiffeId, TrustDomain};
 
 /// An entry's name, chosen by the operator and stable: 1 to 128 bytes of `a-z A-Z 0-9 . - _ /`.
@@ -53,20 +52,20 @@ pub struct Entry {
     /// The identity that it grants.
     pub spiffe_id: SpiffeId,
     /// What must hold of the process; never empty.
-    pub selectors: BTreeSet<Selector>,
-    /// Rules about the image that are not held against the process; most often empty.
-    pub allow: BTreeSet<ImageRule>,
+    pub selectors: SelectorSet,
+    /// Rules about the image that are not held against the process, in their order; most often empty.
+    pub allow: Box<[ImageRule]>,
     /// Terms of JWT-SVIDs; an empty list of audiences grants none.
     pub jwt: JwtTerms,
     /// Terms of X509-SVIDs, which every entry grants whose SPIFFE ID has a path (X509-SVID.md, section 3.1).
     pub x509: X509Terms,
-    /// Other trust domains whose bundles the workload is given; never its own, at most 100.
-    pub federates_with: BTreeSet<TrustDomain>,
+    /// Other trust domains whose bundles the workload is given, in their order; never its own, at most 100.
+    pub federates_with: Box<[TrustDomain]>,
     /// Tells several identities of one workload apart; at most 1024 bytes
     /// (`SPIFFE_Workload_API.md`, section 6.2.1), without control characters.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// Who answers for it; for people. At most 1024 bytes, without control characters.
-    pub owner: Option<String>,
+    pub owner: Option<Box<str>>,
     /// When somebody should look at it again; for people.
     pub review_by: Option<Date>,
     /// From this day (00:00 UTC) on the entry grants nothing.
@@ -85,7 +84,7 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtTerms {
     /// Which audiences may be asked for.
-    pub audiences: Vec<AudiencePattern>,
+    pub audiences: Audiences,
     /// How many audiences one token may name: 1 to 100. Default 1.
     pub max_audiences: u32,
     /// Life of a token: whole seconds from 10 seconds to 24 hours; `None` for the agent's default.
@@ -93,13 +92,13 @@ pub struct JwtTerms {
     /// Lives for single audience patterns, with the bounds of `ttl`; each pattern is one of
     /// `audiences` and none stands twice. No pattern here is the word `default`, which is
     /// how a file names `ttl` beside them.
-    pub audience_ttl: Vec<(AudiencePattern, Duration)>,
+    pub audience_ttl: Box<[(AudiencePattern, Duration)]>,
 }
 
 impl Default for JwtTerms {
     /// No audiences, so no JWT-SVIDs.
     fn default() -> Self {
-        Self { audiences: Vec::new(), max_audiences: 1, ttl: None, audience_ttl: Vec::new() }
+        Self { audiences: Audiences::default(), max_audiences: 1, ttl: None, audience_ttl: Box::default() }
     }
 }
 
@@ -110,29 +109,35 @@ pub struct X509Terms {
     pub ttl: Option<Duration>,
     /// DNS names beside the SPIFFE ID, in the order of the entry; at most 32, none twice, each as
     /// [`check_dns_name`] has it.
-    pub dns_names: Vec<String>,
+    pub dns_names: Box<[String]>,
 }
 
 /// A day of the calendar in UTC, written `2027-09-01`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date(Timestamp);
+pub struct Date {
+    /// Days since 1970-01-01.
+    day: u32,
+}
+
+const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 impl Date {
     /// Parses `YYYY-MM-DD`; `None` if it is no day.
     pub fn parse(text: &str) -> Option<Self> {
-        let day = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?;
-        (text.len() == 10).then(|| Self(day.into()))
+        let begins: Timestamp = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?.into();
+        let day = u32::try_from(begins.seconds() / SECONDS_OF_A_DAY).ok()?;
+        (text.len() == 10).then_some(Self { day })
     }
 
     /// The first second of the day, UTC.
     pub fn begins(self) -> Timestamp {
-        self.0
+        Timestamp::from_seconds(u64::from(self.day) * SECONDS_OF_A_DAY)
     }
 }
 
 impl std::fmt::Display for Date {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.to_string().get(..10).unwrap_or_default())
+        f.write_str(self.begins().to_string().get(..10).unwrap_or_default())
     }
 }
 
@@ -158,6 +163,12 @@ mod tests {
         for text in ["", "2027-02-29", "2027-13-01", "2027-00-10", "2027-9-01", "01.09.2027", "2027-09-01T00:00:00Z"] {
             assert_eq!(Date::parse(text), None, "{text}");
         }
+    }
+
+    /// An agent may keep a hundred thousand of them: what is seldom said should not be large.
+    #[test]
+    fn an_entry_is_no_larger_than_it_was() {
+        assert_eq!(size_of::<Entry>(), 216);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Date, Entry, EntryId, ImageRule};
 use super::{jwt_terms, x509_terms};
 use crate::document::{MAX_PROBLEMS, Node, Problem, Problems, Reader};
 use crate::document::{duration_within, near_miss, quoted, read_documents};
-use crate::selector::Selector;
+use crate::selector::{Selector, SelectorSet};
 use crate::spiffe_id::{SpiffeId, TrustDomain};
 
 /// How many selectors an entry may have.
@@ -95,7 +95,7 @@ fn entry(
     Some(Entry { id, spiffe_id, selectors, allow, jwt, x509, federates_with, hint, owner, review_by, expires })
 }
 
-fn selectors(reader: &mut Reader<'_>) -> Option<BTreeSet<Selector>> {
+fn selectors(reader: &mut Reader<'_>) -> Option<SelectorSet> {
     let name = "selectors";
     let mut selectors = BTreeSet::new();
     let listed = reader.list(name, MAX_SELECTORS, |text| {
@@ -107,22 +107,22 @@ fn selectors(reader: &mut Reader<'_>) -> Option<BTreeSet<Selector>> {
     if listed.is_empty() && reader.item_count(name) == 0 {
         reader.report(name, "is empty: an entry without selectors would be any process's");
     }
-    Some(selectors)
+    Some(selectors.into())
 }
 
 /// The rules about the image that the entry lifts.
-fn allow(reader: &mut Reader<'_>) -> BTreeSet<ImageRule> {
+fn allow(reader: &mut Reader<'_>) -> Box<[ImageRule]> {
     let mut lifted = BTreeSet::new();
     reader.list("allow", ImageRule::ALL.len(), |text| {
         let rule = ImageRule::parse(text).ok_or_else(|| unknown_rule(text))?;
         if lifted.insert(rule) { Ok(()) } else { Err(format!("{} stands twice", quoted(text))) }
     });
-    lifted
+    lifted.into_iter().collect()
 }
 
 /// The other trust domains of the entry. The own one is nobody's to federate with: every workload
 /// is given its bundle.
-fn federates_with(reader: &mut Reader<'_>, own: Option<&TrustDomain>) -> BTreeSet<TrustDomain> {
+fn federates_with(reader: &mut Reader<'_>, own: Option<&TrustDomain>) -> Box<[TrustDomain]> {
     let mut domains = BTreeSet::new();
     reader.list("federates_with", MAX_FEDERATES_WITH, |text| {
         let domain = other_trust_domain(text)?;
@@ -131,7 +131,7 @@ fn federates_with(reader: &mut Reader<'_>, own: Option<&TrustDomain>) -> BTreeSe
         }
         if domains.insert(domain) { Ok(()) } else { Err(format!("{} stands twice", quoted(text))) }
     });
-    domains
+    domains.into_iter().collect()
 }
 
 fn other_trust_domain(text: &str) -> Result<TrustDomain, String> {
@@ -171,7 +171,7 @@ fn workload_id(text: &str, trust_domain: Option<&TrustDomain>) -> Result<SpiffeI
     }
 }
 
-fn words(text: &str) -> Result<String, String> {
+fn words(text: &str) -> Result<Box<str>, String> {
     if text.is_empty() {
         Err("is empty: give a value, or remove the line".to_owned())
     } else if text.len() > MAX_WORDS_BYTES {
@@ -179,7 +179,7 @@ fn words(text: &str) -> Result<String, String> {
     } else if text.contains(char::is_control) {
         Err("has a control character".to_owned())
     } else {
-        Ok(text.to_owned())
+        Ok(text.into())
     }
 }
 

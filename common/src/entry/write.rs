@@ -14,7 +14,7 @@ pub fn to_yaml(entry: &Entry) -> String {
     line(&mut yaml, "id", scalar(entry.id.as_str()));
     line(&mut yaml, "spiffe_id", scalar(entry.spiffe_id.as_str()));
     yaml.push_str("selectors:\n");
-    for selector in &entry.selectors {
+    for selector in entry.selectors.iter() {
         yaml.push_str(&format!("  - {}\n", scalar(&selector.to_string())));
     }
     if !entry.allow.is_empty() {
@@ -44,9 +44,9 @@ fn jwt(yaml: &mut String, terms: &JwtTerms) {
         return;
     }
     yaml.push_str("jwt:\n");
-    line(yaml, "  audiences", list(terms.audiences.iter().map(AudiencePattern::as_str)));
+    line(yaml, "  audiences", list(terms.audiences.iter()));
     line(yaml, "  max_audiences", terms.max_audiences);
-    match (&terms.ttl, terms.audience_ttl.as_slice()) {
+    match (&terms.ttl, &*terms.audience_ttl) {
         (None, []) => {}
         (Some(all), []) => line(yaml, "  ttl", duration_text(*all)),
         (rest, single) => line(yaml, "  ttl", lives(*rest, single)),

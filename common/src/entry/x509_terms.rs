@@ -26,5 +26,5 @@ pub(super) fn read(mut reader: Reader<'_>) -> X509Terms {
         Ok(())
     });
     reader.finish();
-    X509Terms { ttl, dns_names }
+    X509Terms { ttl, dns_names: dns_names.into() }
 }

@@ -1,5 +1,7 @@
 //! What can be written as a selector, and what cannot.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -16,6 +18,20 @@ fn every_kind_is_read_as_it_is_written() {
         let selector: Selector = text.parse().unwrap();
         assert_eq!((selector.kind(), selector.to_string()), (kind, text));
     }
+}
+
+#[test]
+fn a_set_has_each_selector_once_in_their_order() {
+    let texts = ["unix:path:/b", "docker:label:a:b", "unix:path:/a", "unix:uid:10", "unix:uid:9", "unix:path:/b"];
+    let selectors = texts.map(|text| text.parse::<Selector>().unwrap());
+    let set = SelectorSet::from(selectors.clone());
+    let written: Vec<_> = set.iter().map(|selector| selector.to_string()).collect();
+    assert_eq!(written, ["unix:uid:10", "unix:uid:9", "unix:path:/a", "unix:path:/b", "docker:label:a:b"]);
+    assert_eq!((set.len(), set.is_empty(), SelectorSet::default().is_empty()), (5, false, true));
+    let held = BTreeSet::from(selectors);
+    assert!(set.iter().map(SelectorRef::to_selector).eq(held.iter().cloned()));
+    let other: Selector = "unix:path:/".parse().unwrap();
+    assert!(set.iter().all(|selector| selector.is_in(&held)) && !other.by_ref().is_in(&held));
 }
 
 #[test]

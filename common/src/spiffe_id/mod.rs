@@ -42,7 +42,7 @@ impl TrustDomain {
 
     /// The SPIFFE ID of the trust domain itself: no path (SPIFFE-ID.md, section 2.2).
     pub fn id(&self) -> SpiffeId {
-        SpiffeId { uri: format!("{SCHEME}{}", self.0).into(), path_at: SCHEME.len() + self.0.len() }
+        SpiffeId(format!("{SCHEME}{}", self.0).into())
     }
 }
 
@@ -62,10 +62,7 @@ impl FromStr for TrustDomain {
 
 /// A SPIFFE ID (SPIFFE-ID.md, section 2): `spiffe://` trust domain, then an optional path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpiffeId {
-    uri: Arc<str>,
-    path_at: usize,
-}
+pub struct SpiffeId(Arc<str>);
 
 impl SpiffeId {
     /// Parses a whole ID.
@@ -76,13 +73,13 @@ impl SpiffeId {
     /// # Errors
     /// The rule of the standard that the ID breaks.
     pub fn parse(uri: &str) -> Result<Self, SpiffeIdError> {
-        let path_at = scan::spiffe_id(uri)?;
-        Ok(Self { uri: uri.into(), path_at })
+        scan::spiffe_id(uri)?;
+        Ok(Self(uri.into()))
     }
 
     /// The whole ID.
     pub fn as_str(&self) -> &str {
-        &self.uri
+        &self.0
     }
 
     /// The name of the trust domain that the ID is of.
@@ -97,17 +94,18 @@ impl SpiffeId {
 
     /// The path with its leading slash; empty for the ID of a trust domain itself.
     pub fn path(&self) -> &str {
-        &self.uri[self.path_at..]
+        &self.0[SCHEME.len() + self.trust_domain_name().len()..]
     }
 
     fn trust_domain_name(&self) -> &str {
-        &self.uri[SCHEME.len()..self.path_at]
+        let rest = &self.0[SCHEME.len()..];
+        rest.split_once('/').map_or(rest, |(name, _)| name)
     }
 }
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.uri)
+        f.write_str(&self.0)
     }
 }
 

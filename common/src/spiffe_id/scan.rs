@@ -45,16 +45,15 @@ pub(super) fn trust_domain(name: &str) -> Result<(), SpiffeIdError> {
     Ok(())
 }
 
-/// Checks a whole ID; the answer is where its path begins.
-pub(super) fn spiffe_id(uri: &str) -> Result<usize, SpiffeIdError> {
+/// Checks a whole ID.
+pub(super) fn spiffe_id(uri: &str) -> Result<(), SpiffeIdError> {
     let rest = uri.strip_prefix(SCHEME).ok_or(SpiffeIdError::Scheme)?;
     if uri.len() > MAX_SPIFFE_ID_BYTES {
         return Err(SpiffeIdError::TooLong);
     }
     let host = rest.find('/').unwrap_or(rest.len());
     trust_domain(&rest[..host])?;
-    path(&rest[host..])?;
-    Ok(SCHEME.len() + host)
+    path(&rest[host..])
 }
 
 fn path(path: &str) -> Result<(), SpiffeIdError> {

@@ -9,7 +9,7 @@ pub(super) fn value(entry: &Entry) -> Value {
     let mut fields = Map::new();
     fields.insert("id".to_owned(), json!(entry.id.as_str()));
     fields.insert("spiffe_id".to_owned(), json!(entry.spiffe_id.as_str()));
-    fields.insert("selectors".to_owned(), entry.selectors.iter().map(ToString::to_string).collect());
+    fields.insert("selectors".to_owned(), entry.selectors.iter().map(|selector| selector.to_string()).collect());
     if !entry.allow.is_empty() {
         fields.insert("allow".to_owned(), entry.allow.iter().map(ToString::to_string).collect());
     }
@@ -21,8 +21,8 @@ pub(super) fn value(entry: &Entry) -> Value {
         fields.insert("federates_with".to_owned(), entry.federates_with.iter().map(ToString::to_string).collect());
     }
     let texts = [
-        ("hint", entry.hint.clone()),
-        ("owner", entry.owner.clone()),
+        ("hint", entry.hint.as_deref().map(str::to_owned)),
+        ("owner", entry.owner.as_deref().map(str::to_owned)),
         ("review_by", entry.review_by.map(|day| day.to_string())),
         ("expires", entry.expires.map(|day| day.to_string())),
     ];
@@ -34,7 +34,7 @@ pub(super) fn value(entry: &Entry) -> Value {
 
 fn jwt(terms: &JwtTerms) -> Value {
     let mut fields = Map::new();
-    fields.insert("audiences".to_owned(), terms.audiences.iter().map(|pattern| pattern.as_str()).collect());
+    fields.insert("audiences".to_owned(), terms.audiences.iter().collect());
     fields.insert("max_audiences".to_owned(), json!(terms.max_audiences));
     let all = terms.ttl.map(|life| Value::from(duration_text(life)));
     let mut lives: Map<String, Value> = Map::new();

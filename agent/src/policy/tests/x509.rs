@@ -16,7 +16,7 @@ fn a_grant_carries_the_terms_of_its_entry_and_the_process() {
     let mut entry = entry();
     entry.jwt = JwtTerms::default();
     entry.expires = Date::parse("2090-01-01");
-    entry.x509.dns_names = owned(&["orders.internal", "orders"]);
+    entry.x509.dns_names = owned(&["orders.internal", "orders"]).into();
     let grant = decide(&entry).unwrap();
     assert_eq!(grant.entry(), &entry.id);
     assert_eq!(grant.instance().pid, 77);
@@ -29,9 +29,9 @@ fn a_grant_carries_the_terms_of_its_entry_and_the_process() {
 #[test]
 fn an_entry_that_does_not_match_is_refused_whoever_says_that_it_does() {
     let mut entry = entry();
-    entry.selectors.insert("unix:path:/bin/orders".parse().unwrap());
+    entry.selectors = demanding("unix:path:/bin/orders");
     assert!(refusal(&entry).starts_with("entry orders-api demands unix:path:/bin/orders, "));
-    entry.selectors.clear();
+    entry.selectors = SelectorSet::default();
     assert!(refusal(&entry).starts_with("entry orders-api has no selectors, "));
 }
 
@@ -86,9 +86,9 @@ proptest! {
         day in prop::sample::select(vec![None, Date::parse("2020-01-01"), Date::parse("2090-01-01")]),
         (default, max) in (0..20_u64, 0..20_u64),
     ) {
-        let terms = X509Terms { ttl: ttl.map(Duration::from_secs), dns_names: vec![] };
+        let terms = X509Terms { ttl: ttl.map(Duration::from_secs), dns_names: Box::default() };
         let spiffe_id = SpiffeId::parse(id).unwrap();
-        let entry = Entry { selectors: demanded.clone(), spiffe_id, x509: terms, expires: day, ..entry() };
+        let entry = Entry { selectors: demanded.clone().into(), spiffe_id, x509: terms, expires: day, ..entry() };
         let seconds = Duration::from_secs;
         let limits = Limits { default_x509_ttl: seconds(default), max_x509_ttl: seconds(max), ..LIMITS };
         let texts: Vec<String> = held.iter().map(ToString::to_string).collect();

@@ -37,10 +37,10 @@ pub(super) fn entry_for(id: &str, uid: u32) -> Entry {
         id: EntryId::parse(id).unwrap(),
         spiffe_id: SpiffeId::parse("spiffe://example.org/a").unwrap(),
         selectors: [format!("unix:uid:{uid}").parse().unwrap()].into(),
-        allow: BTreeSet::new(),
+        allow: Box::default(),
         jwt: JwtTerms::default(),
         x509: X509Terms::default(),
-        federates_with: BTreeSet::new(),
+        federates_with: Box::default(),
         hint: None,
         owner: None,
         review_by: None,
@@ -61,7 +61,7 @@ fn any_terms() -> impl Strategy<Value = JwtTerms> {
     let audiences = prop::collection::vec((any_pattern(), prop::option::of(life())), 0..4);
     (audiences, 1..9u32, prop::option::of(life())).prop_map(|(audiences, max_audiences, ttl)| JwtTerms {
         audience_ttl: audiences.iter().filter_map(|(p, life)| Some((p.clone(), (*life)?))).collect(),
-        audiences: audiences.into_iter().map(|(pattern, _)| pattern).collect(),
+        audiences: audiences.iter().map(|(pattern, _)| pattern).collect(),
         max_audiences,
         ttl,
     })
@@ -70,7 +70,7 @@ fn any_terms() -> impl Strategy<Value = JwtTerms> {
 fn any_x509_terms() -> impl Strategy<Value = X509Terms> {
     let ttl = prop::option::of(any::<u64>().prop_map(Duration::from_millis));
     let dns_names = prop::collection::vec("(\\*\\.)?[a-z]{1,4}(\\.[a-z0-9]{1,3}[a-z]){0,2}", 0..4);
-    (ttl, dns_names).prop_map(|(ttl, dns_names)| X509Terms { ttl, dns_names })
+    (ttl, dns_names).prop_map(|(ttl, dns_names)| X509Terms { ttl, dns_names: dns_names.into() })
 }
 
 fn any_other_domains() -> impl Strategy<Value = BTreeSet<TrustDomain>> {
@@ -96,13 +96,13 @@ pub(super) fn any_entry() -> impl Strategy<Value = Entry> {
             Entry {
                 id: EntryId::parse(&id).unwrap(),
                 spiffe_id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
-                selectors,
+                selectors: selectors.into(),
                 allow: allow.into_iter().collect(),
                 jwt,
                 x509,
-                federates_with,
-                hint,
-                owner,
+                federates_with: federates_with.into_iter().collect(),
+                hint: hint.map(Into::into),
+                owner: owner.map(Into::into),
                 review_by: review_by.and_then(date),
                 expires: expires.and_then(date),
             }

@@ -39,15 +39,17 @@ fn every_field_is_read() {
     let [entry] = entries.as_slice() else { panic!("one document is one entry") };
     assert_eq!(entry.id.as_str(), "orders-api");
     assert_eq!(entry.spiffe_id.path(), "/orders/api");
-    let selectors: Vec<_> = entry.selectors.iter().map(ToString::to_string).collect();
+    let selectors: Vec<_> = entry.selectors.iter().map(|selector| selector.to_string()).collect();
     assert_eq!(selectors, ["unix:uid:1001", "unix:path:/usr/bin/orders"]);
     assert_eq!(entry.allow, [ImageRule::Traced, ImageRule::ForeignCode].into());
-    let audiences: Vec<_> = entry.jwt.audiences.iter().map(|pattern| pattern.as_str()).collect();
+    let audiences: Vec<_> = entry.jwt.audiences.iter().collect();
     assert_eq!(audiences, ["billing", "https://sts.example.com", "stock/*"]);
     assert_eq!((entry.jwt.max_audiences, entry.jwt.ttl), (2, Some(Duration::from_secs(300))));
-    assert_eq!(entry.jwt.audience_ttl, [(entry.jwt.audiences[2].clone(), Duration::from_secs(30))]);
+    let lives: Vec<_> =
+        entry.jwt.audience_ttl.iter().map(|(pattern, life)| (pattern.as_str(), life.as_secs())).collect();
+    assert_eq!(lives, [("stock/*", 30)]);
     assert_eq!(entry.x509.ttl, Some(Duration::from_secs(3600)));
-    assert_eq!(entry.x509.dns_names, ["orders.internal", "*.orders.internal"], "in the order of the file");
+    assert_eq!(*entry.x509.dns_names, ["orders.internal", "*.orders.internal"], "in the order of the file");
     let others: Vec<_> = entry.federates_with.iter().map(TrustDomain::as_str).collect();
     assert_eq!(others, ["10.0.0.1", "partner.example"]);
     assert_eq!((entry.hint.as_deref(), entry.owner.as_deref()), (Some("internal"), Some("team-orders")));
@@ -59,7 +61,7 @@ fn every_field_is_read() {
 fn what_is_left_out_has_its_default_and_grants_no_token() {
     let entries = parse_entries("a.yaml", LEAST, None).unwrap();
     assert_eq!(entries[0].jwt, JwtTerms::default());
-    assert_eq!((entries[0].jwt.audiences.len(), entries[0].jwt.max_audiences), (0, 1));
+    assert_eq!((entries[0].jwt.audiences.is_empty(), entries[0].jwt.max_audiences), (true, 1));
     assert_eq!((&entries[0].hint, entries[0].expires), (&None, None));
     assert_eq!((&entries[0].x509, entries[0].federates_with.len()), (&X509Terms::default(), 0));
     assert!(entries[0].allow.is_empty(), "nothing is lifted unasked");

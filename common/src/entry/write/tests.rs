@@ -70,7 +70,7 @@ fn life() -> impl Strategy<Value = Duration> {
 fn terms() -> impl Strategy<Value = JwtTerms> {
     (btree_map(pattern(), option::of(life()), 0..5), 1_u32..=100, option::of(life())).prop_map(
         |(audiences, max_audiences, ttl)| JwtTerms {
-            audiences: audiences.keys().cloned().collect(),
+            audiences: audiences.keys().collect(),
             max_audiences,
             ttl,
             audience_ttl: audiences.into_iter().filter_map(|(pattern, life)| Some((pattern, life?))).collect(),
@@ -88,7 +88,7 @@ fn x509_terms() -> impl Strategy<Value = X509Terms> {
     let dns_name = (any::<bool>(), name().prop_filter("an address", |name| check_dns_name(name).is_ok()))
         .prop_map(|(is_open, name)| if is_open { format!("*.{name}") } else { name });
     let dns_names = btree_set(dns_name, 0..5).prop_map(|names| names.into_iter().collect::<Vec<_>>()).prop_shuffle();
-    (option::of(ttl), dns_names).prop_map(|(ttl, dns_names)| X509Terms { ttl, dns_names })
+    (option::of(ttl), dns_names).prop_map(|(ttl, dns_names)| X509Terms { ttl, dns_names: dns_names.into() })
 }
 
 fn trust_domain() -> impl Strategy<Value = TrustDomain> {
@@ -117,13 +117,13 @@ prop_compose! {
         Entry {
             id: EntryId::parse(&id).unwrap(),
             spiffe_id: SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap(),
-            selectors,
+            selectors: selectors.into(),
             allow: allow.into_iter().collect(),
             jwt,
             x509,
-            federates_with,
-            hint: words.0,
-            owner: words.1,
+            federates_with: federates_with.into_iter().collect(),
+            hint: words.0.map(Into::into),
+            owner: words.1.map(Into::into),
             review_by: days.0,
             expires: days.1,
         }
