@@ -1,16 +1,21 @@
-//! Memory that many connections and streams have taken goes back to the kernel when they are gone.
+//! Memory that many connections and streams have taken goes back to the kernel when they are gone, and
+//! that with which entries were loaded or applied when they are.
 //!
 //! The allocator of the C library keeps what was once in use: after ten thousand streams some 200
 //! MiB, for ever. It gives back what is free when it is told to (malloc_trim(3)), for which it walks
-//! over all that it has; so it is told once a crowd has left, and while nobody comes or goes.
+//! over all that it has; so it is told once a crowd has left, and while nobody comes or goes; and
+//! after the start and after changes of entries, when no more of them come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::admission::{Admission, CROWD};
 use crate::peer::give_back_free_memory;
+use crate::registry::Snapshot;
 
 /// How often it is looked whether a crowd has left; as long as there is none, nothing is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,16 +60,32 @@ impl Crowd {
     }
 }
 
-/// Never ends: gives back what a crowd has left behind, each time that there was one.
-pub(super) async fn give_back(admission: &Admission) {
+/// Never ends: gives memory back, each time that there may be much of it.
+pub(super) async fn give_back(admission: &Admission, snapshots: watch::Receiver<Arc<Snapshot>>) {
+    // It fails only if the agent ends.
+    let give_back = async || drop(spawn_blocking(give_back_free_memory).await);
+    tokio::join!(after_crowds(admission, give_back), after_changes(snapshots, give_back));
+}
+
+/// Never ends: has the memory given back that it took to load the first entries, and to change them.
+async fn after_changes<T>(mut snapshots: watch::Receiver<T>, give_back: impl AsyncFn()) {
+    snapshots.mark_changed();
+    while snapshots.changed().await.is_ok() {
+        while timeout(LOOK_INTERVAL, snapshots.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
+        give_back().await;
+    }
+    std::future::pending().await
+}
+
+/// Never ends: has given back what a crowd has left behind, each time that there was one.
+async fn after_crowds(admission: &Admission, give_back: impl AsyncFn()) {
     loop {
         admission.crowded().await;
         let mut crowd = Crowd::default();
         while {
             sleep(LOOK_INTERVAL).await;
             if crowd.has_left(admission.crowd()) {
-                // It fails only if the agent ends.
-                let _ = spawn_blocking(give_back_free_memory).await;
+                give_back().await;
             }
             !crowd.is_over()
         } {}
@@ -74,6 +95,7 @@ pub(super) async fn give_back(admission: &Admission) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -93,6 +115,29 @@ mod tests {
     fn a_crowd_that_stays_is_looked_at_and_keeps_its_memory() {
         let mut crowd = Crowd::default();
         assert!(!(0..100).any(|_| crowd.has_left(10 * CROWD)) && !crowd.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_given_back_after_the_start_and_once_after_changes() {
+        let given = watch::Sender::new(0);
+        let (entries, snapshots) = watch::channel(0);
+        let giving = after_changes(snapshots, async || given.send_modify(|times| *times += 1));
+        let mut times = given.subscribe();
+        let story = async {
+            times.wait_for(|times| *times == 1).await.expect("what the start took");
+            for change in 0..5 {
+                entries.send_replace(change);
+                advance(LOOK_INTERVAL / 2).await;
+                assert_eq!(*given.borrow(), 1, "while changes come");
+            }
+            times.wait_for(|times| *times == 2).await.expect("what the changes took");
+            advance(100 * LOOK_INTERVAL).await;
+            assert_eq!(*given.borrow(), 2, "nobody is woken for nothing");
+        };
+        tokio::select! {
+            () = giving => unreachable!("it never ends"),
+            () = story => {}
+        }
     }
 
     proptest! {

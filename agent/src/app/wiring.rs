@@ -90,11 +90,11 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     let told = told_by(&identity);
     let (health, workload_routes) = workload_routes(identity).await?;
     let usage = admin_api::Usage { admission: Arc::clone(&admission), hash_budget, started: clock.now() };
+    let (crowds, snapshots) = (Arc::clone(&admission), registry.clone());
     let admin = admin_api::Admin { store, registry, authority, audit, clock, usage, access: settings.admin_access };
     let workload = listen(settings.workload_socket, WORKLOAD_MODES)?;
     let operators = listen(settings.admin_socket, ADMIN_MODES)?;
     let options = options(settings.hold, settings.drain_limit);
-    let crowds = Arc::clone(&admission);
     let serving = async {
         tokio::try_join!(
             serve(workload, workload_routes, options.clone(), admission, drain.clone(), told.clone()),
@@ -109,7 +109,7 @@ pub(super) async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), 
     tokio::select! {
         served = serving => served.map(drop)?,
         () = live(&notifier) => {}
-        () = memory::give_back(&crowds) => {}
+        () = memory::give_back(&crowds, snapshots) => {}
         () = tell_of_drain(&drain, &notifier, &health) => {}
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::weakened::Protection;
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// Memory for pages of the file. Small: every entry is in memory already.
-const CACHE_BYTES: usize = 8 * 1024 * 1024;
+const CACHE_BYTES: usize = 1024 * 1024;
 
 /// Where a database lives.
 #[derive(Debug)]
