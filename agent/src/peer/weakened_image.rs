@@ -11,9 +11,11 @@ use crate::weakened::Protection;
 impl ProcDir<'_> {
     /// The link to the running image; that of the latest thread where a first thread need not live.
     pub(super) fn image(&self) -> Cow<'static, str> {
+        if !Protection::Leader.is_out() {
+            return Cow::Borrowed("exe");
+        }
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
-        let latest = threads.filter_map(|thread| thread.file_name().to_str()?.parse::<i32>().ok()).max();
-        match latest.filter(|_| Protection::Leader.is_out()) {
+        match threads.filter_map(|thread| thread.file_name().to_str()?.parse::<i32>().ok()).max() {
             Some(thread) => Cow::Owned(format!("task/{thread}/exe")),
             None => Cow::Borrowed("exe"),
         }
