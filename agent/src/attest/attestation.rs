@@ -85,12 +85,9 @@ impl Attestation {
         Arc::clone(self.found.whom.get_or_init(|| Arc::new(self.found.for_audit())))
     }
 
-    /// Whether the process is still what was attested: to be asked before every later answer on
-    /// the same connection. Reads the kernel's own files only.
-    ///
-    /// # Errors
-    /// The process is gone, or is another program or another user by now, or in another cgroup.
-    pub fn recheck(&self) -> Result<(), PeerError> {
+    /// Whether the process is still what was attested.
+    #[cfg(test)]
+    pub(super) fn recheck(&self) -> Result<(), PeerError> {
         self.fingerprint.recheck()
     }
 

@@ -1,4 +1,4 @@
-//! What a connection was attested as, kept for its next request.
+//! What a connection was attested as, kept for its next request, and for the streams of the same process.
 //!
 //! A workload that asks again and again is the same process most of the time, and asking everything about it each time
 //! costs many times what its answer costs. So an attestation is used again for a short while, as long as a glance
@@ -27,7 +27,7 @@ pub const LOOK_AGE: Duration = Duration::from_secs(1);
 /// descriptors. Those without one are read whole.
 pub(super) const MAX_GLANCES: usize = 128;
 
-/// An attestation, to be used again on the same connection.
+/// An attestation, to be used again on the same connection, or on another one of the same process.
 #[derive(Debug)]
 pub struct Kept {
     process: RememberedFingerprint,
@@ -50,23 +50,40 @@ pub(super) struct Glances(pub(super) Mutex<VecDeque<Arc<Glance>>>);
 impl Attestors {
     /// Makes of an attestation what may be kept with its connection; nothing if a question was left without an answer.
     pub fn keep(&self, attestation: &Attestation) -> Option<Kept> {
-        attestation.is_complete().then(|| Kept {
-            process: attestation.fingerprint().remembered(),
-            found: Arc::clone(attestation.found()),
-            glances: Arc::clone(&self.glances),
-            last: Mutex::new(Last { read: attestation.read(), glance: Weak::new() }),
-        })
+        Kept::of(attestation, &self.glances)
     }
 }
 
 impl Kept {
+    pub(super) fn of(attestation: &Attestation, glances: &Arc<Glances>) -> Option<Self> {
+        attestation.is_complete().then(|| Self {
+            process: attestation.fingerprint().remembered(),
+            found: Arc::clone(attestation.found()),
+            glances: Arc::clone(glances),
+            last: Mutex::new(Last { read: attestation.read(), glance: Weak::new() }),
+        })
+    }
+
     /// The attestation, if it holds still; nothing if it is too old, and the process is to be attested anew.
     ///
     /// # Errors
     /// The process is gone, or is no longer what was attested.
     pub fn again(&self, now: Instant) -> Result<Option<Attestation>, AttestError> {
-        let Some(process) = self.process.again().filter(Fingerprint::is_proven) else { return Ok(None) };
-        if !self.found.is_recent(now) {
+        let Some(process) = self.process.again() else { return Ok(None) };
+        self.again_of(process, now)
+    }
+
+    /// The same for another connection of the same process, by what was attested on that one. A glance is at a process
+    /// that lives, and so does the one that is answered: two that live and have one pid are one.
+    ///
+    /// # Errors
+    /// The process is gone, or is no longer what was attested.
+    pub(super) fn again_on(&self, process: &Fingerprint, now: Instant) -> Result<Option<Attestation>, AttestError> {
+        if process.is_of_same_program(&self.process) { self.again_of(process.clone(), now) } else { Ok(None) }
+    }
+
+    fn again_of(&self, process: Fingerprint, now: Instant) -> Result<Option<Attestation>, AttestError> {
+        if !self.found.is_recent(now) || !process.is_proven() {
             return Ok(None);
         }
         let mut last = self.last();
@@ -81,6 +98,15 @@ impl Kept {
             last.read = now;
         }
         Ok(Some(Attestation::again(process, last.read, Arc::clone(&self.found))))
+    }
+
+    /// What was found out, if it is recent and about the program that this is.
+    pub(super) fn found_of(&self, process: &Fingerprint, now: Instant) -> Option<&Arc<Found>> {
+        (self.found.is_recent(now) && process.is_of_same_program(&self.process)).then_some(&self.found)
+    }
+
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        self.found.is_recent(now)
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {

@@ -210,7 +210,29 @@ impl Attestors {
         let image = image_rules::judge(&self.questions, &evidence, findings.name_image()).await;
         evidence.proven().await?;
         let attestation = findings.conclude(&evidence, looked, image)?;
-        self.recent.remember(&attestation, looked);
+        self.recent.remember(&attestation, &self.glances, looked);
+        Ok(attestation)
+    }
+
+    /// Attests the peer of `before` once more: the very program that was attested then. Where the same process was just
+    /// attested, on whichever of its connections, that is used, after a glance; [`Kept`] says for how long.
+    ///
+    /// # Errors
+    /// As [`Attestors::attest`]; and it is another program, user or cgroup than it was.
+    pub async fn attest_again(
+        &self,
+        before: &Attestation,
+        worth_telling: impl Fn(&BTreeSet<Selector>, &BTreeSet<SelectorKind>) -> BTreeSet<SelectorKind> + Send,
+    ) -> Result<Attestation, AttestError> {
+        let process = before.fingerprint();
+        if let Some(known) = self.recent.known(process)
+            && let Some(attestation) = known.again_on(process, Instant::now())?
+            && attestation.found().is_enough(&worth_telling)
+        {
+            return Ok(attestation);
+        }
+        let attestation = self.attest(process.peer(), worth_telling).await?;
+        process.check_same(attestation.fingerprint())?;
         Ok(attestation)
     }
 }

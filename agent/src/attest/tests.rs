@@ -1,5 +1,6 @@
 //! Attesting real processes.
 
+mod again;
 mod image;
 mod kept;
 

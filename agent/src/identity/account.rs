@@ -1,6 +1,7 @@
 //! The account of one request: what was found out and how long each stage took, which
 //! becomes the audit record.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,14 +58,21 @@ impl Account {
         Self { record, audit: Arc::clone(&identity.audit), clock: Arc::clone(&identity.clock), told: false }
     }
 
-    /// Attests, and notes what was found.
+    /// Attests, and notes what was found. A peer that was attested `before` has to be the same still.
     pub(super) async fn attest(
         &mut self,
         attestors: &Attestors,
         peer: &Arc<Peer>,
+        before: Option<&Attestation>,
         snapshot: &Snapshot,
     ) -> Result<Attestation, Refusal> {
-        let attesting = attestors.attest(peer, |selectors, told| snapshot.worth_telling(selectors, told));
+        let worth_telling = |selectors: &BTreeSet<_>, told: &BTreeSet<_>| snapshot.worth_telling(selectors, told);
+        let attesting = async {
+            match before {
+                Some(before) => attestors.attest_again(before, worth_telling).await,
+                None => attestors.attest(peer, worth_telling).await,
+            }
+        };
         let attestation = self.time_async(Stage::Attest, attesting).await?;
         self.note(&attestation);
         Ok(attestation)

@@ -134,7 +134,7 @@ impl Identity {
         loop {
             let matched = match kept.take() {
                 Some(matched) => matched,
-                None => self.attest_and_match(peer, &mut self.registry.clone(), self.hold, account).await?,
+                None => self.attest_and_match(peer, None, &mut self.registry.clone(), self.hold, account).await?,
             };
             let Matched { attestation, entries, .. } = &matched;
             let grants = account.time(Stage::Authorize, || self.authorize(attestation, entries, request))?;
@@ -155,11 +155,12 @@ impl Identity {
 
     /// Attests `peer` and matches it to entries. Who matches none yet is held for a
     /// bounded time and attested again whenever the entries change: the process that is
-    /// answered is the one that was looked at last. Afterwards `registry` has seen the
-    /// entries that decided.
+    /// answered is the one that was looked at last. One that was attested `before` has to be
+    /// the same program still. Afterwards `registry` has seen the entries that decided.
     async fn attest_and_match(
         &self,
         peer: &Arc<Peer>,
+        before: Option<&Attestation>,
         registry: &mut watch::Receiver<Arc<Snapshot>>,
         hold: Duration,
         account: &mut Account,
@@ -167,7 +168,7 @@ impl Identity {
         let deadline = Instant::now() + hold;
         loop {
             let snapshot = Arc::clone(&registry.borrow_and_update());
-            let attestation = account.attest(&self.attestors, peer, &snapshot).await?;
+            let attestation = account.attest(&self.attestors, peer, before, &snapshot).await?;
             let found = account.time(Stage::Match, || {
                 snapshot.matches(attestation.selectors(), attestation.unavailable(), self.clock.now())
             });

@@ -69,7 +69,7 @@ impl Identity {
     /// Whether an entry of the caller federates with this trust domain. Who has no entry at all
     /// federates with none, and is not held for one.
     async fn federates(&self, peer: &Arc<Peer>, domain: &TrustDomain, account: &mut Account) -> Result<bool, Refusal> {
-        let matching = self.attest_and_match(peer, &mut self.registry.clone(), Duration::ZERO, account).await;
+        let matching = self.attest_and_match(peer, None, &mut self.registry.clone(), Duration::ZERO, account).await;
         let entitled = matching
             .and_then(|Matched { attestation, entries, .. }| content_with_image(&self.limits, &attestation, entries));
         match entitled {

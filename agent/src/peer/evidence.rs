@@ -151,6 +151,17 @@ impl Fingerprint {
         !Protection::Change.is_out() && self.peer.pid == other.pid && self.facts.difference(&other.facts).is_none()
     }
 
+    /// Whether what was read later on the same connection is what was read here.
+    ///
+    /// # Errors
+    /// What is different.
+    pub fn check_same(&self, later: &Self) -> Result<(), PeerError> {
+        self.facts.difference(&later.facts).map_or(Ok(()), |what| {
+            self.peer.countersign.send_away();
+            Err(PeerError::Changed { what })
+        })
+    }
+
     /// The same without a hold on the connection.
     pub fn remembered(&self) -> RememberedFingerprint {
         let (peer, facts) = (Arc::downgrade(&self.peer), Arc::clone(&self.facts));
