@@ -112,6 +112,17 @@ struct State {
     ledgers: [Ledger; 3],
     pace: Pace,
     refusals: Refusals,
+    /// The most connections and streams since somebody asked.
+    most: usize,
+}
+
+/// How many connections and streams there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// Now.
+    pub held: usize,
+    /// The most since it was asked before.
+    pub most: usize,
 }
 
 /// A place that is held; given back when dropped.
@@ -157,7 +168,7 @@ impl Admission {
     pub fn new(limits: Limits, audit: Arc<Audit>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let ledgers = [limits.connections, limits.requests, limits.streams].map(Ledger::new);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let state = Mutex::new(State { ledgers, pace: Pace::new(processors), refusals: Refusals::default() });
+        let state = Mutex::new(State { ledgers, pace: Pace::new(processors), refusals: Refusals::default(), most: 0 });
         let turns = Arc::new(Turns::new(TURNS_PER_PROCESSOR * processors));
         Arc::new(Self { state, turns, crowded: Notify::new(), audit, clock })
     }
@@ -195,10 +206,11 @@ impl Admission {
         self.crowded.notified().await;
     }
 
-    /// How many connections and streams there are.
-    pub fn crowd(&self) -> usize {
+    /// How many connections and streams there are, and were since this was asked before.
+    pub fn crowd(&self) -> Crowded {
         let mut state = self.lock();
-        [Kind::Connection, Kind::Stream].map(|kind| state.ledger(kind).taken()).iter().sum()
+        let held = state.crowd();
+        Crowded { held, most: std::mem::replace(&mut state.most, held).max(held) }
     }
 
     /// Does `work` when it is the turn of `key`, and when what it has taken has been paid for.
@@ -267,6 +279,7 @@ impl Admission {
         if taken && ledger.taken() == CROWD {
             self.crowded.notify_one();
         }
+        state.most = state.most.max(state.crowd());
         taken
     }
 
@@ -294,6 +307,10 @@ impl Admission {
 impl State {
     fn ledger(&mut self, kind: Kind) -> &mut Ledger {
         &mut self.ledgers[kind as usize]
+    }
+
+    fn crowd(&self) -> usize {
+        [Kind::Connection, Kind::Stream].map(|kind| self.ledgers[kind as usize].taken()).iter().sum()
     }
 }
 

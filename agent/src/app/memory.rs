@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::admission::{Admission, CROWD};
+use crate::admission::{Admission, CROWD, Crowded};
 use crate::peer::give_back_free_memory;
 use crate::registry::Snapshot;
 
@@ -37,11 +37,12 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Whether memory should be given back now that `held` places are held.
-    fn has_left(&mut self, held: usize) -> bool {
+    /// Whether memory should be given back now that so many places are held. A crowd may have come and gone between
+    /// two looks.
+    fn has_left(&mut self, Crowded { held, most }: Crowded) -> bool {
         let is_quiet = held.abs_diff(self.last) < FEW;
         self.last = held;
-        self.most = self.most.max(held);
+        self.most = self.most.max(most);
         if is_quiet && self.some_left() {
             (self.most, self.since) = (held, Some(0));
             return true;
@@ -99,14 +100,19 @@ mod tests {
 
     use super::*;
 
+    /// As many as there were at any time since the look before.
+    fn as_many(held: usize) -> Crowded {
+        Crowded { held, most: held }
+    }
+
     #[test]
     fn memory_is_given_back_when_the_crowd_has_left_and_it_is_quiet() {
         let mut crowd = Crowd::default();
         let looks = [CROWD, 10 * CROWD, 10 * CROWD, 5 * CROWD, 3, 3];
-        let given: Vec<bool> = looks.into_iter().map(|held| crowd.has_left(held)).collect();
+        let given: Vec<bool> = looks.into_iter().map(|held| crowd.has_left(as_many(held))).collect();
         assert_eq!(given, [false, false, false, false, false, true]);
         assert!(!crowd.is_over());
-        let again: Vec<usize> = (1..100).filter(|_| crowd.has_left(3)).collect();
+        let again: Vec<usize> = (1..100).filter(|_| crowd.has_left(as_many(3))).collect();
         assert_eq!(again, [1, 2, 4, 8, 16, 32]);
         assert!(crowd.is_over());
     }
@@ -114,7 +120,16 @@ mod tests {
     #[test]
     fn a_crowd_that_stays_is_looked_at_and_keeps_its_memory() {
         let mut crowd = Crowd::default();
-        assert!(!(0..100).any(|_| crowd.has_left(10 * CROWD)) && !crowd.is_over());
+        assert!(!(0..100).any(|_| crowd.has_left(as_many(10 * CROWD))) && !crowd.is_over());
+    }
+
+    #[test]
+    fn a_crowd_that_comes_and_goes_between_two_looks_is_known_of() {
+        let mut crowd = Crowd::default();
+        assert!(crowd.has_left(Crowded { held: 0, most: CROWD }));
+        let mut crowd = Crowd::default();
+        assert!(!crowd.has_left(as_many(CROWD)) && !crowd.has_left(as_many(CROWD)));
+        assert!(crowd.has_left(Crowded { held: CROWD, most: 10 * CROWD }));
     }
 
     #[tokio::test(start_paused = true)]
@@ -146,8 +161,8 @@ mod tests {
             looks in proptest::collection::vec(0..20 * CROWD, 1..50),
         ) {
             let mut crowd = Crowd::default();
-            let given = looks.iter().filter(|held| crowd.has_left(**held)).count();
-            let at_the_end = (0..3 + AFTERMATH).filter(|_| crowd.has_left(0)).count();
+            let given = looks.iter().filter(|held| crowd.has_left(as_many(**held))).count();
+            let at_the_end = (0..3 + AFTERMATH).filter(|_| crowd.has_left(as_many(0))).count();
             prop_assert!(crowd.is_over());
             let most = looks.iter().max().copied().unwrap_or_default();
             prop_assert!(given + at_the_end > 0 || most < FEW);
