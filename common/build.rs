@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let set = protox::compile([bytes], ["proto"])?;
         fs::write(out.join(file), prost::Message::encode_to_vec(&set))?;
     }
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure().codec_path("crate::codec::Fitting").compile_fds(descriptors)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 pub mod bundle;
 pub mod clock;
+mod codec;
 pub mod document;
 pub mod entry;
 mod lines;

@@ -97,7 +97,11 @@ impl Subject for HandedOut {
         matched: Vec<Arc<Entry>>,
         bundles: &BundleSet,
     ) -> Result<Granted<Content>, Refusal> {
-        let (mut entries, mut granted, mut withheld) = (Vec::new(), Vec::<(X509Grant, Option<String>)>::new(), vec![]);
+        // No longer than what is in them: each open stream keeps both.
+        let most = matched.len().min(MAX_SVIDS);
+        let (mut entries, mut granted) =
+            (Vec::with_capacity(most), Vec::<(X509Grant, Option<String>)>::with_capacity(most));
+        let mut withheld = Vec::new();
         let now = identity.clock.now();
         for entry in matched {
             match policy::authorize_x509(attestation, &entry, &identity.limits, now) {

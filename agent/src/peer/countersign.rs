@@ -16,7 +16,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::PeerError;
@@ -43,7 +43,8 @@ pub enum ToSay {
 #[derive(Debug)]
 pub(super) struct Countersign {
     state: Mutex<State>,
-    news: watch::Sender<()>,
+    /// Told to all who wait for the answer when there may be one.
+    news: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -79,13 +80,13 @@ struct Said {
 
 impl Countersign {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::default(), news: watch::Sender::new(()) }
+        Self { state: Mutex::default(), news: Notify::new() }
     }
 
     #[cfg(test)]
     pub(super) fn not_needed() -> Self {
         let state = State { proof: Proof::NotNeeded, ..State::default() };
-        Self { state: Mutex::new(state), news: watch::Sender::new(()) }
+        Self { state: Mutex::new(state), news: Notify::new() }
     }
 
     /// Asks for the proof about these facts, unless it was asked for or given before: then the
@@ -128,9 +129,10 @@ impl Countersign {
         if Protection::Countersign.is_out() {
             return Ok(());
         }
-        let mut news = self.news.subscribe();
         let answered = async {
             loop {
+                // It hears of news from now on, before it is polled.
+                let news = self.news.notified();
                 match &self.lock().proof {
                     Proof::Unasked | Proof::Asked(..) => {}
                     Proof::Given(_) => return Ok(()),
@@ -138,8 +140,7 @@ impl Countersign {
                     #[cfg(test)]
                     Proof::NotNeeded => return Ok(()),
                 }
-                // The sender lives as long as this borrow of it.
-                let _ = news.changed().await;
+                news.await;
             }
         };
         timeout(ANSWER_LIMIT, answered).await.unwrap_or(Err(PeerError::NoCountersign(ANSWER_LIMIT)))
@@ -173,14 +174,14 @@ impl Countersign {
         {
             state.proof = Proof::Given(Arc::clone(facts));
             drop(state);
-            self.news.send_replace(());
+            self.news.notify_waiters();
         }
     }
 
     /// Bytes of another process came: nothing is given out on this connection any more.
     pub(super) fn other_sender(&self, pid: i32) {
         self.lock().proof = Proof::OtherSender(pid);
-        self.news.send_replace(());
+        self.news.notify_waiters();
     }
 
     /// The process is no longer what it was: it has to connect again, and is told so.

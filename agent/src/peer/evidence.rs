@@ -48,7 +48,8 @@ pub(super) struct Facts {
     start_stack: u64,
     status: Status,
     executable: FileIdentity,
-    cgroups: Vec<super::CgroupMembership>,
+    /// The file, which says the same as long as it is the same.
+    cgroups: Box<[u8]>,
 }
 
 impl Facts {
@@ -63,7 +64,7 @@ impl Facts {
             start_stack: stat.start_stack,
             status: dir.status()?,
             executable: dir.executable_identity()?,
-            cgroups: dir.cgroups()?,
+            cgroups: dir.cgroup_file()?,
         })
     }
 
@@ -205,12 +206,14 @@ impl RememberedFingerprint {
 pub struct Evidence {
     fingerprint: Fingerprint,
     executable: Executable,
+    cgroups: Vec<CgroupMembership>,
 }
 
 impl Evidence {
     pub(super) fn read(peer: &Arc<Peer>) -> Result<Self, PeerError> {
         let dir = ProcDir::open(peer)?;
         let facts = Facts::read(&dir, peer)?;
+        let cgroups = dir.cgroups_in(&facts.cgroups)?;
         let link = dir.executable_link()?;
         let executable = Executable::new(link, dir.hold_executable()?).map_err(|source| peer.failure("exe", source))?;
         if executable.identity() != facts.executable {
@@ -225,7 +228,7 @@ impl Evidence {
         }
         peer.check_alive()?;
         peer.countersign.ask(&fingerprint.facts).inspect_err(|_| peer.countersign.send_away())?;
-        Ok(Self { fingerprint, executable })
+        Ok(Self { fingerprint, executable, cgroups })
     }
 
     /// Waits until the process has proven that it is the one that asks. The evidence is to be
@@ -310,7 +313,7 @@ impl Evidence {
 
     /// Its cgroups, in the kernel's order.
     pub fn cgroups(&self) -> &[CgroupMembership] {
-        &self.fingerprint.facts.cgroups
+        &self.cgroups
     }
 
     /// Whether somebody who is not root here can send bytes in the name of the process: it lives in

@@ -61,7 +61,18 @@ impl<'a> ProcDir<'a> {
     }
 
     pub(super) fn cgroups(&self) -> Result<Vec<CgroupMembership>, PeerError> {
-        proc_files::cgroup(&self.read("cgroup", MAX_FILE_BYTES)?).ok_or(self.malformed("cgroup"))
+        self.cgroups_in(&self.cgroup_file()?)
+    }
+
+    /// The file as it is: cheaper to keep and to compare than what it says.
+    pub(super) fn cgroup_file(&self) -> Result<Box<[u8]>, PeerError> {
+        // A copy of its own length: what it was read into is a page.
+        self.read("cgroup", MAX_FILE_BYTES).map(|file| file.as_slice().into())
+    }
+
+    /// What the file says.
+    pub(super) fn cgroups_in(&self, file: &[u8]) -> Result<Vec<CgroupMembership>, PeerError> {
+        proc_files::cgroup(file).ok_or(self.malformed("cgroup"))
     }
 
     pub(super) fn mountinfo(&self) -> Result<Vec<u8>, PeerError> {

@@ -4,6 +4,7 @@
 //! message from the latest entries and bundles, and says it if it differs from what it said last, or
 //! if something in that has to be replaced. What a message is, a [`Subject`] knows.
 
+mod slot;
 mod spread;
 mod waiting;
 
@@ -14,8 +15,7 @@ use std::time::Duration;
 use countersign_common::bundle::BundleSet;
 use countersign_common::clock::Timestamp;
 use countersign_common::entry::Entry;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::watch;
 
 use super::account::{Account, Stage};
 use super::{Identity, Matched, Refusal, tell_withheld};
@@ -31,7 +31,7 @@ pub(super) use waiting::READ_LIMIT;
 pub use spread::OpenStreams;
 
 /// Messages as there is something to say; a refusal is the last item.
-pub type MessageStream<M> = ReceiverStream<Result<M, Refusal>>;
+pub type MessageStream<M> = slot::Receiver<Result<M, Refusal>>;
 
 /// What a kind of stream is about.
 pub(super) trait Subject: Send + Sync + 'static {
@@ -161,7 +161,7 @@ pub(super) async fn open<S: Subject>(
 impl<S: Subject> OpenStream<S> {
     fn new(identity: &Arc<Identity>, peer: &Arc<Peer>, subject: S) -> (Self, MessageStream<S::Message>) {
         // One message at a time: a client that does not read holds back one, no more.
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, messages) = slot::slot();
         let stream = Self {
             client: Client { identity: Arc::clone(identity), peer: Arc::clone(peer), event: subject.event(), sender },
             bundles: identity.authority.bundles(),
@@ -171,7 +171,7 @@ impl<S: Subject> OpenStream<S> {
             is_postponed: false,
             counted: identity.streams.join(),
         };
-        (stream, ReceiverStream::new(receiver))
+        (stream, messages)
     }
 
     /// Serves until the client, its process, its entitlement or the agent ends.
@@ -179,7 +179,7 @@ impl<S: Subject> OpenStream<S> {
         let Err(refusal) = self.serve().await;
         // If the one place is still taken, the client has not read for so long that only
         // the end of the stream is left to tell it.
-        let _ = self.client.sender.try_send(Err(refusal));
+        self.client.sender.put(Err(refusal));
     }
 
     async fn serve(&mut self) -> Result<Infallible, Refusal> {
@@ -232,7 +232,7 @@ impl<S: Subject> OpenStream<S> {
                 self.told = Some(Told { attestation, entries, content });
                 return Ok(Telling::Nothing);
             }
-            if sender.capacity() == 0 {
+            if sender.is_full() {
                 return Ok(Telling::Unread);
             }
             tell_withheld(&attestation, &withheld);
@@ -254,8 +254,8 @@ impl<S: Subject> OpenStream<S> {
             self.subject.record(&message, account).await?;
             self.subject.said(&message, &bundles, self.client.now());
             self.told = Some(Told { attestation, entries, content });
-            // There is a place, and nobody else sends.
-            return sender.try_send(Ok(message)).map(|()| Telling::Said).map_err(|_| Refusal::Exited);
+            // There is a place, and nobody else takes it.
+            return if sender.put(Ok(message)) { Ok(Telling::Said) } else { Err(Refusal::Exited) };
         }
     }
 }

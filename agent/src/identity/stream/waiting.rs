@@ -7,13 +7,12 @@ use std::time::Duration;
 use countersign_common::clock::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{OpenStream, Subject};
+use super::{OpenStream, Subject, slot};
 use crate::identity::account::Account;
 use crate::identity::{Identity, Refusal};
 use crate::peer::Peer;
 use crate::svid::Turn;
 use crate::weakened::Protection;
-use tokio::sync::mpsc;
 
 /// How long a client may take to read a message before its stream is ended.
 pub(in crate::identity) const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -31,7 +30,7 @@ pub(super) struct Client<M> {
     pub(super) peer: Arc<Peer>,
     /// What event the audit record names.
     pub(super) event: &'static str,
-    pub(super) sender: mpsc::Sender<Result<M, Refusal>>,
+    pub(super) sender: slot::Sender<Result<M, Refusal>>,
 }
 
 impl<S: Subject> OpenStream<S> {
@@ -109,8 +108,8 @@ impl<M> Client<M> {
     /// process lives.
     pub(super) async fn has_place(&self) -> Result<(), Refusal> {
         tokio::select! {
-            place = timeout(read_limit(), self.sender.reserve()) => match place {
-                Ok(place) => place.map(drop).map_err(|_| Refusal::Exited),
+            place = timeout(read_limit(), self.sender.has_place()) => match place {
+                Ok(place) => place.map_err(|slot::Closed| Refusal::Exited),
                 Err(_) => Err(self.tell_end(Refusal::NotRead).await),
             },
             refusal = self.ended() => Err(refusal),
