@@ -94,7 +94,8 @@ fn x509_bundle(bundle: &Bundle) -> Vec<u8> {
 
 /// Certificates in DER, one behind the other.
 fn concatenated(certificates: &[Certificate]) -> Vec<u8> {
-    certificates.iter().flat_map(Certificate::der).copied().collect()
+    let whole: Vec<&[u8]> = certificates.iter().map(Certificate::der).collect();
+    whole.concat()
 }
 
 pub(super) fn validation_request(audience: String, svid: String) -> Result<(String, BearerToken), Malformed> {
