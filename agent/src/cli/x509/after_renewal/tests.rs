@@ -59,9 +59,9 @@ fn the_process_of_the_file_gets_the_signal() {
     let file = folder.path().join("pid");
     let mut sleeper = Sleeper::start();
     sleeper.write_pid(&file);
-    send(Signal::SIGHUP, &file).unwrap();
-    assert_eq!(sleeper.0.wait().unwrap().signal(), Some(Signal::SIGHUP as i32));
-    assert!(send(Signal::SIGHUP, &file).unwrap_err().to_string().contains("is not there any more"));
+    send(Signal::SIGUSR1, &file).unwrap();
+    assert_eq!(sleeper.0.wait().unwrap().signal(), Some(Signal::SIGUSR1 as i32));
+    assert!(send(Signal::SIGUSR1, &file).unwrap_err().to_string().contains("is not there any more"));
 }
 
 #[test]
