@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(turns.lock().running.len(), 1, "and its end takes nothing from the second");
         drop(second);
         assert!(turns.lock().running.is_empty());
-        tokio::time::sleep(TURN_LIMIT).await;
+        tokio::time::advance(TURN_LIMIT).await;
         assert!(!turns.lock().is_watched, "nobody waits");
     }
 
