@@ -49,6 +49,19 @@ async fn streams_of_one_process_share_what_is_looked_at() {
     assert!(!Arc::ptr_eq(later.found(), opened.streams[0].found()));
 }
 
+/// Of processes that have come and gone nothing stays open for long.
+#[tokio::test(start_paused = true)]
+async fn who_asks_no_more_is_forgotten_with_the_next() {
+    let mut opened = opened("stay").await;
+    opened.again(0).await.unwrap();
+    assert_eq!(opened.glances(), 1);
+    opened.child.kill();
+    advance(LOOK_AGE).await;
+    let next = Child::play("stay");
+    opened.attestors.attest(&next.peer(), nothing).await.unwrap();
+    assert_eq!(opened.glances(), 0, "held for a process that is gone");
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_program_is_refused_at_a_glance_and_at_a_look() {
     let mut opened = opened("exec the same on go").await;
