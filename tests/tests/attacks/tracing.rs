@@ -1,6 +1,6 @@
 //! P11: a tracer, which reads and writes the process that it has attached itself to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use countersign_tests::{Agent, AgentSettings, LIMIT, Workload, WorkloadSpec, root_or_skip, until};
@@ -65,6 +65,20 @@ impl Drop for Tracer {
     }
 }
 
+/// An agent that knows the victim's program, that program, and a tracer.
+async fn set_up(settings: AgentSettings) -> (Agent, PathBuf, PathBuf) {
+    let agent = Agent::start(settings).await;
+    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
+    agent.apply(&entry("victim", &[path(&theirs)]));
+    (agent, theirs, tracer)
+}
+
+/// A reading shows that the process has a tracer which it had not; a look, a second later, that it has one.
+async fn is_refused_for_its_tracer(agent: &Agent, pid: u32) {
+    let why = reason(agent, pid, "refused").await;
+    assert!(why.contains("traces it") || why.ends_with("connected: tracer"), "{why}");
+}
+
 fn traced_from_the_start(agent: &Agent, tracer: &Path, program: &Path) -> Workload {
     let under = vec![tracer.display().to_string()];
     Workload::start(&agent.workload_socket(), &WorkloadSpec { under, ..spec(program, ATTACKER) })
@@ -75,13 +89,10 @@ async fn p11_a_traced_program_is_refused() {
     if !root_or_skip("processes of other users") {
         return;
     }
-    let agent = Agent::start(AgentSettings::default()).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    let victim = entry("victim", &[path(&theirs)]);
-    agent.apply(&victim);
+    let (agent, theirs, tracer) = set_up(AgentSettings::default()).await;
     let mut attacker = traced_from_the_start(&agent, &tracer, &theirs);
     refused(&agent, &mut attacker, " traces it; detach the tracer, or lift the rule").await;
-    agent.apply(&lifting(&victim, "traced"));
+    agent.apply(&lifting(&entry("victim", &[path(&theirs)]), "traced"));
     is_victim(&attacker.ask("fetch billing").await);
 }
 
@@ -90,9 +101,7 @@ async fn p11_a_tracer_that_attaches_to_an_open_connection_ends_what_it_gives() {
     if !root_or_skip("to trace") {
         return;
     }
-    let agent = Agent::start(AgentSettings::default()).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    agent.apply(&entry("victim", &[path(&theirs)]));
+    let (agent, theirs, tracer) = set_up(AgentSettings::default()).await;
     let mut asking = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
     is_victim(&asking.ask("fetch billing").await);
     let mut watching = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
@@ -103,8 +112,7 @@ async fn p11_a_tracer_that_attaches_to_an_open_connection_ends_what_it_gives() {
     assert!(agent.operator(&["authority", "prepare"], "").status.success());
     assert_eq!(watching.hear().await.code(), "PermissionDenied");
     for attacked in [asking.pid(), watching.pid()] {
-        let why = reason(&agent, attacked, "refused").await;
-        assert!(why.contains("traces it") || why.ends_with("connected: tracer"), "{why}");
+        is_refused_for_its_tracer(&agent, attacked).await;
     }
 }
 
@@ -114,9 +122,7 @@ async fn p11_who_asks_often_is_soon_known_to_be_traced() {
     if !root_or_skip("to trace") {
         return;
     }
-    let agent = Agent::start(AgentSettings::default()).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    agent.apply(&entry("victim", &[path(&theirs)]));
+    let (agent, theirs, tracer) = set_up(AgentSettings::default()).await;
     let mut asking = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
     for _ in 0..5 {
         assert_eq!(messages(&asking.ask("raw-fetch billing").await), 1);
@@ -126,7 +132,7 @@ async fn p11_who_asks_often_is_soon_known_to_be_traced() {
     while asking.ask("raw-fetch billing").await.code() != "PermissionDenied" {
         assert!(std::time::Instant::now() < deadline, "it is never noticed");
     }
-    assert_eq!(reason(&agent, asking.pid(), "refused").await, "the process changed after it connected: tracer");
+    is_refused_for_its_tracer(&agent, asking.pid()).await;
 }
 
 #[tokio::test]
@@ -134,12 +140,12 @@ async fn p11_works_without_the_protection() {
     if !root_or_skip("processes of other users") {
         return;
     }
-    let agent = Agent::start(without(&["traced"])).await;
-    let (theirs, tracer) = (program(&agent, "theirs"), compile(&agent, "tracer", TRACER, &[]));
-    agent.apply(&entry("victim", &[path(&theirs)]));
+    let (agent, theirs, tracer) = set_up(without(&["traced"])).await;
     is_victim(&traced_from_the_start(&agent, &tracer, &theirs).ask("fetch billing").await);
     let mut asking = Workload::start(&agent.workload_socket(), &spec(&theirs, ATTACKER));
     is_victim(&asking.ask("fetch billing").await);
+    assert_eq!(messages(&asking.ask("raw-fetch billing").await), 1);
     let _tracer = Tracer::attach(&tracer, asking.pid()).await;
     is_victim(&asking.ask("fetch billing").await);
+    assert_eq!(messages(&asking.ask("raw-fetch billing").await), 1);
 }
