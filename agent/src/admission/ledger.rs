@@ -55,11 +55,6 @@ impl Ledger {
         self.keys.keys()
     }
 
-    /// Whether this user could hold one more, in whichever cgroup.
-    pub(super) fn has_room_for_user(&self, uid: u32) -> bool {
-        self.room(held(&self.users, &uid)) > 0
-    }
-
     /// Takes a place; false if there is none for `key`.
     pub(super) fn take(&mut self, key: &Key) -> bool {
         let of_user = self.room(held(&self.users, &key.uid()));
@@ -131,7 +126,7 @@ mod tests {
             fill(&mut ledger, &key(other, "/a"));
         }
         assert!(ledger.taken() <= 1024 / 2 + 128, "a cgroup holds at most half: {}", ledger.taken());
-        assert!(ledger.has_room_for_user(501) && fill(&mut ledger, &key(501, "/b")) >= 64);
+        assert!(fill(&mut ledger, &key(501, "/b")) >= 64);
     }
 
     #[test]
@@ -141,7 +136,7 @@ mod tests {
             fill(&mut ledger, &key(1, &format!("/{other}")));
         }
         assert_eq!(ledger.taken(), 512);
-        assert!(!ledger.has_room_for_user(1));
+        assert!(!ledger.take(&Key::of_user(1)));
         assert!(ledger.take(&key(2, "/0")));
     }
 

@@ -141,6 +141,13 @@ struct Rest {
     until: Instant,
 }
 
+/// A request that waits until it may be worked on. Who takes it back before that owes nothing for it.
+struct Unpaid<'a> {
+    admission: &'a Admission,
+    key: &'a Key,
+    price: Duration,
+}
+
 /// How many places of a kind are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
@@ -173,22 +180,12 @@ impl Admission {
         Arc::new(Self { state, turns, crowded: Notify::new(), audit, clock })
     }
 
-    /// Whether a connection of this user could have a place: asked before anything is found out
-    /// about its process. A no is a refusal, and counted.
-    pub fn may_come(&self, uid: u32, pid: i32) -> bool {
-        let has_room = self.lock().ledger(Kind::Connection).has_room_for_user(uid);
-        if !has_room {
-            self.refuse(&Key::of_user(uid), pid, Kind::Connection);
-        }
-        has_room
-    }
-
-    /// When a connection of this user may be taken up, if not now.
+    /// When a connection of this user, which has a place, may be taken up, if not now.
     pub fn connects(&self, uid: u32) -> Option<Instant> {
         if Protection::Admission.is_out() || Protection::Pace.is_out() {
             return None;
         }
-        self.lock().pace.connect(uid, Instant::now())
+        self.lock().pace.connect(uid, Instant::now()).map(|wait| wait.begins)
     }
 
     /// A place for process `pid` of `key`; none if others need it more. A refusal is counted, and
@@ -218,9 +215,11 @@ impl Admission {
         if Protection::Admission.is_out() {
             return work.await;
         }
-        let begins = self.lock().pace.ask(key, Instant::now());
-        if let Some(begins) = begins.filter(|_| !Protection::Pace.is_out()) {
-            sleep_until(begins).await;
+        let wait = self.lock().pace.ask(key, Instant::now());
+        if let Some(wait) = wait.filter(|_| !Protection::Pace.is_out()) {
+            let mut unpaid = Unpaid { admission: self, key, price: wait.price };
+            sleep_until(wait.begins).await;
+            unpaid.price = Duration::ZERO;
         }
         let (took, done) = self.turns.work(key, work).await;
         self.lock().pace.worked(key, took, Instant::now());
@@ -358,6 +357,14 @@ impl Place {
             self.admission.refuse(&self.key, self.pid, Kind::Stream);
         }
         taken
+    }
+}
+
+impl Drop for Unpaid<'_> {
+    fn drop(&mut self) {
+        if !self.price.is_zero() {
+            self.admission.lock().pace.take_back(self.key, self.price, Instant::now());
+        }
     }
 }
 

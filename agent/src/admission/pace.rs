@@ -56,6 +56,15 @@ struct Account {
     work: Duration,
 }
 
+/// What somebody has to wait for who has taken more than its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// When it may be worked on.
+    pub(super) begins: Instant,
+    /// What it was put down for, in time until that is paid for.
+    pub(super) price: Duration,
+}
+
 impl Default for Account {
     fn default() -> Self {
         Self { paid_at: None, work: FIRST_GUESS }
@@ -69,7 +78,7 @@ impl Pace {
     }
 
     /// Notes a request of `key`; gives back when it may be worked on, if not now.
-    pub(super) fn ask(&mut self, key: &Key, now: Instant) -> Option<Instant> {
+    pub(super) fn ask(&mut self, key: &Key, now: Instant) -> Option<Wait> {
         let group = key.group();
         if self.lately[0].as_ref().is_none_or(|(last, _)| last.group() != group) {
             self.lately.swap(0, 1);
@@ -82,7 +91,7 @@ impl Pace {
 
     /// Notes a connection of a user, in whichever cgroup; gives back when it may be taken up, if
     /// not now.
-    pub(super) fn connect(&mut self, uid: u32, now: Instant) -> Option<Instant> {
+    pub(super) fn connect(&mut self, uid: u32, now: Instant) -> Option<Wait> {
         let of_others = |(key, at): &(Key, Instant)| key.uid() != uid && is_lately(*at, now);
         let is_shared = self.lately.iter().flatten().any(of_others);
         self.charge(&Group::User(uid), CONNECTION, is_shared, now)
@@ -94,7 +103,14 @@ impl Pace {
         account.work = (account.work * 7 + took + AROUND) / 8;
     }
 
-    fn charge(&mut self, group: &Group, work: Duration, is_shared: bool, now: Instant) -> Option<Instant> {
+    /// Notes that a request of `key` is not worked on after all. Otherwise who takes back what it has asked for would
+    /// come to owe time without end, and with it everybody else of the same user or unit.
+    pub(super) fn take_back(&mut self, key: &Key, price: Duration, now: Instant) {
+        let account = self.account(&key.group(), now);
+        account.paid_at = account.paid_at.and_then(|paid| paid.checked_sub(price));
+    }
+
+    fn charge(&mut self, group: &Group, work: Duration, is_shared: bool, now: Instant) -> Option<Wait> {
         let (stretch, full) = (self.stretch, self.full(now));
         let account = self.account(group, now);
         if !is_shared {
@@ -102,8 +118,9 @@ impl Pace {
             return None;
         }
         let begins = account.paid_at.map_or(full, |paid| paid.max(full));
-        account.paid_at = Some(begins + work.mul_f64(stretch));
-        (begins > now).then_some(begins)
+        let price = work.mul_f64(stretch);
+        account.paid_at = Some(begins + price);
+        (begins > now).then_some(Wait { begins, price })
     }
 
     /// Who had paid for everything by then may have a whole burst.
@@ -137,7 +154,7 @@ mod tests {
         let mut count = 0;
         let mut now = start;
         while now < start + time && count < 1_000_000 {
-            now = pace.ask(key, now).unwrap_or(now);
+            now = pace.ask(key, now).map_or(now, |wait| wait.begins);
             count += 1;
         }
         count
@@ -187,6 +204,20 @@ mod tests {
         let at_once = (0..10_000).take_while(|_| pace.connect(1, start).is_none()).count();
         assert_eq!(at_once, 126);
         assert_eq!(pace.connect(2, start), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_back_is_not_owed() {
+        let (mut pace, now) = (Pace::new(2), Instant::now());
+        let (flood, other) = (key(1, "/a"), key(2, "/b"));
+        pace.ask(&other, now);
+        while pace.ask(&flood, now).is_none() {}
+        let wait = pace.ask(&flood, now).unwrap();
+        for _ in 0..10_000 {
+            let taken_back = pace.ask(&flood, now).unwrap();
+            pace.take_back(&flood, taken_back.price, now);
+        }
+        assert_eq!(pace.ask(&flood, now).unwrap().begins, wait.begins + wait.price);
     }
 
     #[tokio::test(start_paused = true)]

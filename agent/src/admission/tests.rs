@@ -48,7 +48,28 @@ async fn a_user_that_has_its_half_is_refused_before_anything_is_known_of_it() {
     let admission = admission(16, 16, 16);
     let _held: Vec<_> =
         (0..16).filter_map(|n| admission.place(Kind::Connection, &key(1, &format!("/{n}")), 7)).collect();
-    assert!(!admission.may_come(1, 7) && admission.may_come(2, 8));
+    let comes = |uid| admission.place(Kind::Connection, &Key::of_user(uid), 7).is_some();
+    assert!(!comes(1) && comes(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_its_requests_back_is_worked_for_as_soon_as_before() {
+    let admission = admission(16, 16, 16);
+    let (flood, other) = (key(1, "/a"), key(2, "/b"));
+    admission.in_turn(&other, async {}).await;
+    let costly = || sleep(Duration::from_millis(5));
+    let begin = Instant::now();
+    // Until it has to wait.
+    while begin.elapsed() < Duration::from_secs(1) {
+        admission.in_turn(&flood, costly()).await;
+    }
+    for _ in 0..10_000 {
+        let taken_back = admission.in_turn(&flood, costly());
+        assert!(tokio::time::timeout(Duration::ZERO, taken_back).await.is_err());
+    }
+    let begin = Instant::now();
+    admission.in_turn(&flood, async {}).await;
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

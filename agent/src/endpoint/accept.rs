@@ -18,6 +18,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, OnIntrusion};
@@ -86,10 +87,13 @@ impl AcceptLoop {
         let mut failing = Warning::default();
         loop {
             let stream = accept_one(incoming, &mut failing).await?;
-            let Some(connection) = self.admitted(stream) else { continue };
-            if self.accepted.send(Ok(connection)).await.is_err() {
+            if let Some(connection) = self.admitted(stream)
+                && self.accepted.send(Ok(connection)).await.is_err()
+            {
                 return Ok(());
             }
+            // A storm always has one more that waits. It is taken after those who have asked meanwhile.
+            yield_now().await;
         }
     }
 
@@ -97,18 +101,16 @@ impl AcceptLoop {
     fn admitted(self: &Arc<Self>, stream: UnixStream) -> Option<Connection> {
         let connected = stream.peer_cred().ok()?;
         let (uid, pid) = (connected.uid(), connected.pid().unwrap_or_default());
-        if !self.admission.may_come(uid, pid) {
-            return self.refused(stream);
-        }
-        let Some(begins) = self.admission.connects(uid) else {
-            let peer = identified(&stream)?;
-            return self.placed(stream, peer);
-        };
-        // Who waits holds a place as well, so there is a bound to how many do.
+        // Who waits for its turn holds a place as well, and is asked to pay for no more than it has places: so there
+        // is a bound to how many wait, and to how long.
         let Some(waiting) = self.admission.place(Kind::Connection, &Key::of_user(uid), pid) else {
             return self.refused(stream);
         };
         let peer = identified(&stream)?;
+        let Some(begins) = self.admission.connects(uid) else {
+            drop(waiting);
+            return self.placed(stream, peer);
+        };
         let (this, drain) = (Arc::clone(self), self.drain.clone());
         tokio::spawn(async move {
             tokio::select! {

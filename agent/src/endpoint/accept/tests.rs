@@ -71,9 +71,11 @@ async fn without_descriptors_the_loop_pauses_and_then_goes_on() {
     assert!(fixture.accepted.recv().await.unwrap().is_ok());
     // 10, 20, ... 640 ms, then one second each: the clock of the test jumps over them.
     assert_eq!(start.elapsed().as_secs(), 1 + 14);
+    while fixture.asked.load(Ordering::Relaxed) < 23 {
+        tokio::task::yield_now().await;
+    }
     fixture.drain.request();
     running.await.unwrap().unwrap();
-    assert_eq!(fixture.asked.load(Ordering::Relaxed), 23);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,6 +105,28 @@ async fn who_has_no_place_is_closed_at_once_and_does_not_stop_the_loop() {
     assert_eq!(admission.in_use(Kind::Connection).used, 1);
     drop(first);
     assert_eq!(admission.in_use(Kind::Connection).used, 0);
+    fixture.drain.request();
+    running.await.unwrap().unwrap();
+    assert!(fixture.accepted.recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_connections_are_not_owed_for() {
+    let (streams, _clients): (Vec<_>, Vec<_>) = (0..100).map(|_| UnixStream::pair().unwrap()).unzip();
+    let mut fixture = fixture(streams.into_iter().map(Ok).collect(), 100);
+    let admission = Arc::clone(&fixture.accept_loop.admission);
+    admission.in_turn(&Key::of_user(61_001), async {}).await;
+    let uid = nix::unistd::geteuid().as_raw();
+    // What could come before this one is held back is used up, and so are the places.
+    while admission.connects(uid).is_none() {}
+    let _held: Vec<_> = std::iter::from_fn(|| admission.place(Kind::Connection, &Key::of_user(uid), 7)).collect();
+    let before = admission.connects(uid);
+    let running = tokio::spawn(fixture.accept_loop.run(fixture.script));
+    while fixture.asked.load(Ordering::Relaxed) <= 100 {
+        tokio::task::yield_now().await;
+    }
+    let waits = admission.connects(uid).zip(before).map(|(after, before)| after - before);
+    assert!(waits.is_some_and(|waits| waits < Duration::from_millis(10)), "{waits:?}");
     fixture.drain.request();
     running.await.unwrap().unwrap();
     assert!(fixture.accepted.recv().await.is_none());
