@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use countersign_common::selector::SelectorKind;
 
 use crate::abuse::Abuse;
+use crate::compare::Compare;
 use crate::first::First;
+use crate::flood;
 use crate::floor::FloorServer;
 use crate::held::Hold;
 use crate::load::Load;
@@ -16,8 +18,8 @@ use crate::soak::{Soak, Visit};
 
 /// Measures what the agent costs beside what the machine can do at best, in the same run.
 ///
-/// Starts what it needs, and load processes of its own. Each scenario is measured in rounds; in
-/// each, ours and the floor one right after the other. Needs no root, except where a scenario says
+/// Starts what it needs, and load processes of its own. In each round all scenarios are measured one
+/// after the other; in each, ours and the floor one right after the other. Needs no root, except where a scenario says
 /// so, and leaves nothing running.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-bench", version, after_help = EXAMPLES)]
@@ -34,6 +36,7 @@ Examples:
   cargo run --release -p bench -- run warm -o json
   cargo run --release -p bench -- all --against unix:///run/spire/agent/public/api.sock --audience billing
   cargo run --release -p bench -- list
+  cargo run --release -p bench -- compare target/first/figures.json target/second/figures.json
 
 Exit codes: 0 measured, 1 a request failed or something could not be measured, 2 wrong usage";
 
@@ -42,6 +45,11 @@ Examples:
   cargo run --release -p bench -- run warm connect --quick
   cargo run --release -p bench -- run sign --rounds 9 -o json
   cargo run --release -p bench -- run warm --selectors unix:uid";
+
+const FLOODS: &str = "\
+Examples:
+  cargo run --release -p bench -- flood
+  cargo run --release -p bench -- flood D2 --rounds 9";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -61,8 +69,16 @@ pub(crate) enum Command {
     List,
     /// What one user's requests take while another floods the agent, in each way of which an
     /// attack is tested (D1 to D5); needs root.
-    Flood(Options),
+    #[command(after_help = FLOODS)]
+    Flood {
+        /// Only the ways of these rows.
+        #[arg(value_name = "ROW", value_parser = flood::ROWS)]
+        rows: Vec<String>,
+        #[command(flatten)]
+        run: Options,
+    },
     Soak(Soak),
+    Compare(Compare),
     /// Clients that misbehave, for as long as it is told.
     #[command(hide = true)]
     Abuse(Abuse),

@@ -1,5 +1,6 @@
 //! Why there are no figures.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use countersign_common::selector::SelectorKind;
@@ -50,6 +51,14 @@ pub(crate) enum BenchError {
     /// A line of JSON.
     #[error("the figures have no JSON form: {0}")]
     Json(#[from] serde_json::Error),
+    /// A file that is to be compared.
+    #[error("cannot read {} as the figures.json of a run: {why}", path.display())]
+    Figures {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A long run was not as it should be.
     #[error("the long run failed\n{0}")]
     Soak(String),

@@ -1,18 +1,20 @@
 //! Figures over all rounds: the middle, how far they lie apart, and whether that is what was
 //! aimed at.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::reading::{Aim, Reading};
 use crate::spread::Spread;
 
 /// One figure of a scenario over all rounds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Line {
     /// What was measured.
     pub(crate) name: String,
     /// Of the figures.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: Cow<'static, str>,
     /// Of this agent.
     pub(crate) ours: Spread,
     /// Of the floor.
@@ -60,7 +62,7 @@ fn line(readings: &[&Reading]) -> Option<Line> {
         |figure: fn(&Reading) -> Option<f64>| Spread::of(readings.iter().filter_map(|reading| figure(reading)));
     let mut line = Line {
         name: first.name.clone(),
-        unit: first.unit,
+        unit: first.unit.into(),
         ours: spread(|reading| Some(reading.ours))?,
         floor: spread(|reading| reading.floor),
         ratio: spread(|reading| ratio(reading.ours, reading.floor?)),

@@ -33,6 +33,9 @@ const QUIET: f64 = 200.0;
 /// As long as a program that is to be hashed again and again, in bytes. Most of it is a hole.
 const HUGE: u64 = 160 << 20;
 
+/// Rows of the table of attacks that are ways to flood.
+pub(crate) const ROWS: [&str; 5] = ["D1", "D2", "D3", "D4", "D5"];
+
 /// One way to flood.
 #[derive(Clone, Copy, Debug)]
 struct Way {
@@ -110,11 +113,11 @@ struct Field {
     program: PathBuf,
 }
 
-/// Runs the rounds of the plan.
+/// Runs the rounds of the plan, in all ways or those of `rows`.
 ///
 /// # Errors
 /// A request of the quiet user failed, or this is not root.
-pub(crate) async fn measure(setting: &Setting) -> Result<Report, BenchError> {
+pub(crate) async fn measure(setting: &Setting, rows: &[String]) -> Result<Report, BenchError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BenchError::NotHere("the flood is another user's, which takes root".to_owned()));
     }
@@ -122,7 +125,8 @@ pub(crate) async fn measure(setting: &Setting) -> Result<Report, BenchError> {
     let field = Field::make().await?;
     let plan = &setting.plan;
     let elsewhere = way("-", "another agent, 512 calls at a time", Kind::Calls, [64, 0, 0]);
-    let ways = WAYS.iter().map(|way| (*way, &field.agent)).chain([(elsewhere, &field.other)]);
+    let is_asked_for = |way: &&Way| rows.is_empty() || rows.iter().any(|row| row == way.row);
+    let ways = WAYS.iter().filter(is_asked_for).map(|way| (*way, &field.agent)).chain([(elsewhere, &field.other)]);
     let mut floods = Vec::new();
     for (way, flooded) in ways {
         say(&format!("{}: {}", way.row, way.what));
@@ -249,7 +253,7 @@ mod tests {
 
     #[test]
     fn each_row_of_the_table_of_attacks_is_a_flood() {
-        for row in ["D1", "D2", "D3", "D4", "D5"] {
+        for row in ROWS {
             assert!(WAYS.iter().any(|way| way.row == row), "{row}");
         }
     }

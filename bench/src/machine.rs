@@ -3,12 +3,12 @@
 use std::fs;
 
 use countersign_common::clock::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
 
 /// The machine, as it says itself.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// Release of the kernel.
     pub(crate) kernel: String,

@@ -10,6 +10,7 @@ mod bare;
 mod call;
 mod caller;
 mod chart;
+mod compare;
 mod error;
 mod figure;
 mod findings;
@@ -80,7 +81,8 @@ async fn run_command(command: Command) -> Result<String, BenchError> {
         Command::All(run) => measure(&run, &Name::all()).await,
         Command::Run { scenarios, run } => measure(&run, &scenarios).await,
         Command::List => Ok(list()),
-        Command::Flood(run) => flood(&run).await,
+        Command::Compare(compare) => compare.run(),
+        Command::Flood { rows, run } => flood(&rows, &run).await,
         Command::Soak(soak) => soak.run().await,
         Command::Abuse(abuse) => abuse.run().await,
         Command::Visit(visit) => visit.run().await,
@@ -117,8 +119,8 @@ fn list() -> String {
     Name::all().into_iter().map(scenario).collect::<Vec<_>>().join("\n\n")
 }
 
-async fn flood(run: &Options) -> Result<String, BenchError> {
-    let report = flood::measure(&run.setting()).await?;
+async fn flood(rows: &[String], run: &Options) -> Result<String, BenchError> {
+    let report = flood::measure(&run.setting(), rows).await?;
     let json = serde_json::to_string_pretty(&report)?;
     run::write_json(&json, &run.out, "flood.json")?;
     match run.output {

@@ -1,6 +1,6 @@
 //! What a round of a scenario finds: figures of ours beside the floor's, and what is aimed at.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
 
@@ -16,7 +16,7 @@ pub(crate) enum Subject {
 }
 
 /// What is to be reached, of the middle of all rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Aim {
     /// Ours in parts of the floor: at least so much.

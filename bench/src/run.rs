@@ -1,4 +1,8 @@
-//! The run: one scenario after the other, in each of them rounds, in each of them turns.
+//! The run: rounds, in each of them one scenario after the other, in each of them turns.
+//!
+//! A machine is not the same a quarter of an hour later: the host has other work, a process has its pages elsewhere. So
+//! the rounds of a scenario lie apart by all other scenarios, and each has processes of its own, and what lies between
+//! smallest and largest has that in it.
 
 use std::fs;
 use std::io::Write;
@@ -15,6 +19,14 @@ use crate::report::{Findings, NotMeasured, Report};
 use crate::scenario::Name;
 use crate::setting::Setting;
 
+/// A scenario, as far as it was measured.
+struct Course {
+    name: Name,
+    took_s: f64,
+    rounds: Vec<Vec<Reading>>,
+    not_measured: Option<NotMeasured>,
+}
+
 /// Measures `names`. One that fails is told so in the report, and keeps the others from nothing.
 ///
 /// # Errors
@@ -23,9 +35,12 @@ pub(crate) async fn measure(setting: Setting, names: &[Name]) -> Result<Report, 
     let machine = Machine::this()?;
     let (began, load_average_before) = (machine::now(), machine::load_average()?);
     let mut listening = Listening::begin()?;
-    let mut scenarios = Vec::new();
-    for name in names {
-        scenarios.push(scenario(*name, &setting, &mut listening).await);
+    let mut courses: Vec<Course> = names.iter().map(|name| Course::new(*name)).collect();
+    for round in 0..setting.plan.rounds {
+        for course in courses.iter_mut().filter(|course| course.not_measured.is_none()) {
+            listening.again();
+            course.go_on(&setting, round).await;
+        }
     }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -36,43 +51,40 @@ pub(crate) async fn measure(setting: Setting, names: &[Name]) -> Result<Report, 
         load_average_after: machine::load_average()?,
         noise: listening.end()?,
         setting,
-        scenarios,
+        scenarios: courses.into_iter().map(Course::found).collect(),
     })
 }
 
-async fn scenario(name: Name, setting: &Setting, listening: &mut Listening) -> Findings {
-    let begin = Instant::now();
-    let mut rounds = Vec::new();
-    let measured = all_rounds(name, setting, listening, &mut rounds).await;
-    let not_measured = measured.err().map(|error| {
-        say(&format!("{}: {error}", name.word()));
-        NotMeasured { why: error.to_string(), allowed: matches!(error, BenchError::NotHere(_)) }
-    });
-    Findings {
-        name: name.word(),
-        about: name.about(),
-        took_s: begin.elapsed().as_secs_f64(),
-        lines: findings::lines(&rounds),
-        rounds,
-        not_measured,
+impl Course {
+    fn new(name: Name) -> Self {
+        Self { name, took_s: 0.0, rounds: Vec::new(), not_measured: None }
     }
-}
 
-async fn all_rounds(
-    name: Name,
-    setting: &Setting,
-    listening: &mut Listening,
-    rounds: &mut Vec<Vec<Reading>>,
-) -> Result<(), BenchError> {
-    let count = setting.plan.rounds;
-    say(&format!("{}: starting", name.word()));
-    let mut scenario = name.start(setting).await?;
-    for round in 0..count {
-        listening.again();
-        say(&format!("{}: round {} of {count}", name.word(), round + 1));
-        rounds.push(scenario.round(setting, round).await?);
+    /// One more round, with processes of its own.
+    async fn go_on(&mut self, setting: &Setting, round: u32) {
+        let begin = Instant::now();
+        say(&format!("round {} of {}: {}", round + 1, setting.plan.rounds, self.name.word()));
+        match self.name.round(setting, round).await {
+            Ok(readings) => self.rounds.push(readings),
+            Err(error) => {
+                say(&format!("{}: {error}", self.name.word()));
+                let allowed = matches!(error, BenchError::NotHere(_));
+                self.not_measured = Some(NotMeasured { why: error.to_string(), allowed });
+            }
+        }
+        self.took_s += begin.elapsed().as_secs_f64();
     }
-    Ok(())
+
+    fn found(self) -> Findings {
+        Findings {
+            name: self.name.word(),
+            about: self.name.about(),
+            took_s: self.took_s,
+            lines: findings::lines(&self.rounds),
+            rounds: self.rounds,
+            not_measured: self.not_measured,
+        }
+    }
 }
 
 /// Writes the figures, and a chart of each scenario that has some, into `folder`.

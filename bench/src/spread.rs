@@ -1,11 +1,11 @@
 //! One figure over several rounds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
 
 /// The middle of the rounds and how far they lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     /// The middle one; of an even number, between the two in the middle.
     pub(crate) median: f64,
@@ -23,6 +23,16 @@ impl Spread {
         let (min, max) = (*values.first()?, *values.last()?);
         let (lower, upper) = ((values.len() - 1) / 2, values.len() / 2);
         Some(Self { median: f64::midpoint(*values.get(lower)?, *values.get(upper)?), min, max })
+    }
+
+    /// Whether a value lies between the smallest and the largest.
+    pub(crate) fn has(self, value: f64) -> bool {
+        (self.min..=self.max).contains(&value)
+    }
+
+    /// Whether there is a value that lies in both.
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.min <= other.max && other.min <= self.max
     }
 }
 

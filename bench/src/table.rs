@@ -81,6 +81,6 @@ fn row(writer: &mut impl Write, line: &Line, theirs: bool) -> io::Result<()> {
         let found = line.theirs.map_or_else(|| refused.to_owned(), figure::spread);
         write!(writer, "{found}\t{}\t", line.theirs_ratio.map(figure::ratio).unwrap_or_default())?;
     }
-    let aim = line.aim.map(|aim| figure::aim(aim, line.unit)).unwrap_or_default();
+    let aim = line.aim.map(|aim| figure::aim(aim, &line.unit)).unwrap_or_default();
     writeln!(writer, "{aim} {}\t", figure::met(line.met))
 }

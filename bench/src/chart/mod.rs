@@ -94,7 +94,7 @@ fn verdict(line: &Line) -> String {
         parts.push(format!("theirs {}", figure::ratio(theirs)));
     }
     if let Some(aim) = line.aim {
-        parts.push(format!("aim {}: {}", figure::aim(aim, line.unit), figure::met(line.met)));
+        parts.push(format!("aim {}: {}", figure::aim(aim, &line.unit), figure::met(line.met)));
     }
     parts.join(", ")
 }

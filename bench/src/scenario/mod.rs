@@ -28,7 +28,7 @@ use crate::setting::Setting;
 
 /// A scenario whose processes run.
 #[async_trait(?Send)]
-pub(crate) trait Scenario {
+trait Scenario {
     /// Measures everything once, ours and the floor one right after the other; who begins, the
     /// number of the round says ([`Setting::turns`]).
     async fn round(&mut self, setting: &Setting, round: u32) -> Result<Vec<Reading>, BenchError>;
@@ -117,8 +117,12 @@ impl Name {
         matches!(self, Self::Warm | Self::Sign | Self::Connect | Self::Validate | Self::X509)
     }
 
-    /// Starts what is measured.
-    pub(crate) async fn start(self, setting: &Setting) -> Result<Box<dyn Scenario>, BenchError> {
+    /// Starts what is measured, measures it once, and ends it.
+    pub(crate) async fn round(self, setting: &Setting, round: u32) -> Result<Vec<Reading>, BenchError> {
+        self.start(setting).await?.round(setting, round).await
+    }
+
+    async fn start(self, setting: &Setting) -> Result<Box<dyn Scenario>, BenchError> {
         Ok(match self {
             Self::Warm => Box::new(warm::Warm::start(setting).await?),
             Self::Sign => Box::new(sign::Sign::start(setting).await?),

@@ -70,10 +70,12 @@ impl Scenario for Rotation {
         let cpu = crate::process::cpu_time(stage.agent.pid())?;
         let begin = Instant::now();
         admin.taint_x509().await?;
-        let replaced = tokio::task::spawn_blocking(move || holder.replaced().map(|()| begin.elapsed()));
-        let took = joined(replaced.await)?;
+        let replaced = tokio::task::spawn_blocking(move || holder.replaced().map(|()| (begin.elapsed(), holder)));
+        let (took, holder) = joined(replaced.await)?;
         let cpu = crate::process::cpu_time(stage.agent.pid())?.saturating_sub(cpu);
         let meanwhile = joined(loaded.await)?;
+        // Not before: that all streams end at once is nothing of the other caller's.
+        drop(holder);
         Ok(self.readings(took, made + pushed, cpu, (&meanwhile, &quiet)))
     }
 }
