@@ -130,22 +130,27 @@ fn row(scenario: &str, line: &Line, again: Option<(&Line, Verdict)>) -> String {
 
 fn in_words(again: &Line, verdict: Verdict) -> String {
     let spread = compared_by(again);
-    let only = |value: f64| Spread { median: value, min: value, max: value };
-    let words = if again.ratio.is_some() && again.above_counts().is_none() { figure::ratio } else { figure::spread };
+    let is_ratio = again.ratio.is_some_and(|ratio| ratio == spread);
+    let words = if is_ratio { figure::ratio } else { figure::spread };
     match verdict {
-        Verdict::Within => words(only(spread.median)),
+        Verdict::Within => words(Spread { min: spread.median, max: spread.median, ..spread }),
         Verdict::Overlapping => words(spread),
         Verdict::Apart => format!("{} apart", words(spread)),
     }
 }
 
-/// What two runs are compared by: what the machine has the least part in.
+/// What two runs are compared by: what the aim looks at; without one, what the machine has the least part in.
 fn compared_by(line: &Line) -> Spread {
-    line.above_counts().or(line.ratio).unwrap_or(line.ours)
+    let of_aim = match line.aim {
+        Some(Aim::AboveAtMost(_)) => line.above,
+        Some(Aim::AtMost(_)) => Some(line.ours),
+        Some(Aim::RatioAtLeast(_) | Aim::RatioAtMost(_)) | None => line.ratio,
+    };
+    of_aim.unwrap_or(line.ours)
 }
 
 fn verdict(first: &Line, second: &Line) -> Verdict {
-    let (first, second) = (compared_by(first), compared_by(second));
+    let [first, second] = [first, second].map(|line| in_three_digits(compared_by(line)));
     if first.has(second.median) {
         Verdict::Within
     } else if first.meets(second) {
@@ -155,11 +160,17 @@ fn verdict(first: &Line, second: &Line) -> Verdict {
     }
 }
 
-impl Line {
-    /// How far it is above the floor, if that is what the aim looks at.
-    fn above_counts(&self) -> Option<Spread> {
-        matches!(self.aim, Some(Aim::AboveAtMost(_))).then_some(self.above).flatten()
-    }
+/// As it is told: what differs behind that is the same.
+fn in_three_digits(Spread { median, min, max }: Spread) -> Spread {
+    let rounded = |value: f64| {
+        if value == 0.0 {
+            0.0
+        } else {
+            let unit = 10_f64.powf(value.abs().log10().floor() - 2.0);
+            (value / unit).round() * unit
+        }
+    };
+    Spread { median: rounded(median), min: rounded(min), max: rounded(max) }
 }
 
 #[cfg(test)]
@@ -192,8 +203,18 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("| 4.00 (2.00-6.00) above | 7.00 (5.00-7.00) | <= 1.00 us above NOT MET |"), "{told}");
-        assert!(told.contains("| 10.00 (10.00-15.00) apart | <= 9.00 us met |"), "{told}");
+        assert!(told.contains("| 20.0 (20.0-30.0) apart | <= 9.00 us met |"), "{told}");
         assert!(told.contains("2 of 3 aims met. Of 3 figures the second run's middle lies within the first's rounds for 1, of 1 more some of its rounds do, of 1 none."), "{told}");
+    }
+
+    #[test]
+    fn what_three_digits_do_not_tell_apart_is_the_same() {
+        let first = run(&[[4.0, 4.0, 1234.5], [4.0, 4.0, 1234.6]]);
+        let second = run(&[[4.0, 4.0, 1233.9]]);
+        let told = compared(&first, &second);
+        assert!(told.contains("within the first's rounds for 3"), "{told}");
+        let second = run(&[[4.0, 4.0, 1245.0]]);
+        assert!(compared(&first, &second).contains("| 1245 apart |"));
     }
 
     #[test]
