@@ -42,7 +42,7 @@ pub(super) struct Writer {
 
 /// A line to be written.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     bytes: Vec<u8>,
     is_written: AtomicBool,
 }
@@ -64,7 +64,7 @@ impl Turns {
     /// # Errors
     /// It was not written, or not in time. Given up, it may still be written later.
     pub(super) async fn write(&self, line: Vec<u8>) -> Result<(), AuditError> {
-        let line = Line { bytes: line, is_written: AtomicBool::new(false) };
+        let line = Line::of(line);
         if self.writer.may_block_here()
             && let Ok(_turn) = self.turn.try_acquire()
         {
@@ -100,12 +100,13 @@ impl Writer {
         matches!(self.sink, Sink::File(_)) && self.quick_in_a_row.load(Ordering::Relaxed) >= QUICK_AGAIN && has_others()
     }
 
-    /// Writes all that waits and `own`, in the order of coming. What of that cannot be written is left to those who wait
-    /// for it, one by one: each hears why from its own attempt. Whoever calls this has the turn.
-    fn write(&self, own: &Line) -> Result<(), AuditError> {
+    /// Writes `own` and all that waits, in the order of coming: whoever is not among those that wait came before them, and
+    /// has found the turn free, or has given up since. What cannot be written is left to those who wait for it, one by
+    /// one: each hears why from its own attempt. Whoever calls this has the turn.
+    pub(super) fn write(&self, own: &Line) -> Result<(), AuditError> {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         let is_among = waiting.iter().any(|line| std::ptr::eq(&raw const **line, own));
-        let lines = || waiting.iter().map(|line| &**line).chain((!is_among).then_some(own));
+        let lines = || (!is_among).then_some(own).into_iter().chain(waiting.iter().map(|line| &**line));
         let begin = Instant::now();
         let (count, written) = self.sink.write_all(&lines().map(|line| line.bytes.as_slice()).collect::<Vec<_>>());
         self.note(begin.elapsed());
@@ -131,6 +132,12 @@ impl Writer {
     fn wait(&self, line: &Arc<Line>) -> Wait<'_> {
         lock(&self.waiting).push(Arc::clone(line));
         Wait { line: Arc::clone(line), among: &self.waiting }
+    }
+}
+
+impl Line {
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, is_written: AtomicBool::new(false) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::super::turns::QUICK_AGAIN;
+use super::super::turns::{Line, QUICK_AGAIN};
 use super::*;
 
 /// A disk that is as slow as the test: it does not answer until the sender is dropped.
@@ -38,7 +38,8 @@ async fn a_disk_that_does_not_answer_keeps_one_thread_and_no_task() {
     // All is one thread: were it held up, nothing below would be reached.
     tokio::time::pause();
     let first = begin(&audit, "first");
-    while audit.turns.turn.available_permits() > 0 {
+    // Until its thread has begun: what comes before that is written with it.
+    while audit.turns.turn.available_permits() > 0 || audit.turns.writer.waiting() > 0 {
         tokio::task::yield_now().await;
     }
     let second = begin(&audit, "second");
@@ -117,6 +118,21 @@ async fn what_waits_is_written_with_the_next_each_line_once() {
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(reasons(&place), ["a", "b", "c"], "in the order of coming");
     assert_eq!(audit.turns.writer.waiting(), 0);
+}
+
+#[tokio::test]
+async fn who_has_given_up_before_its_thread_began_came_before_those_that_wait() {
+    let place = place();
+    let audit = Arc::new(Audit::to_file(&place.path, 1 << 20, 1).expect("opened"));
+    let turn = Arc::clone(&audit.turns.turn).acquire_owned().await.expect("the turn");
+    let later = begin(&audit, "later");
+    while audit.turns.writer.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    audit.turns.writer.write(&Line::of(line::json(&refused("sooner")).expect("encoded"))).expect("written");
+    drop(turn);
+    later.await.expect("no panic").expect("written");
+    assert_eq!(reasons(&place), ["sooner", "later"]);
 }
 
 #[tokio::test]
