@@ -115,6 +115,13 @@ async fn d1_many_users_in_one_cgroup_are_one_cgroup() {
     assert_ne!(answer, "Ok");
 }
 
+/// What an agent is started with so that it has the first of our processors to itself.
+fn on_one_processor() -> Vec<String> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("our own processors");
+    let processor = (0..CpuSet::count()).find(|number| allowed.is_set(*number) == Ok(true)).expect("at least one");
+    ["taskset", "--cpu-list", &processor.to_string()].map(str::to_owned).to_vec()
+}
+
 /// As many connections as a user may have of 7680: at the pace of one processor, one each 3.2 ms, they
 /// are taken up in more than five seconds, and without it as fast as they come.
 const STORM: u64 = 1800;
@@ -122,11 +129,9 @@ const STORM: u64 = 1800;
 /// A storm of connections, then one of a victim that asks now and then. On how many of the storm the
 /// agent has spoken when the victim has its answer. On one processor, so that all machines are alike.
 async fn storm(without: &'static [&'static str]) -> u64 {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("our own processors");
-    let processor = (0..CpuSet::count()).find(|number| allowed.is_set(*number) == Ok(true)).expect("at least one");
-    let under = ["taskset", "--cpu-list", &processor.to_string()].map(str::to_owned).to_vec();
     let (workload_api, admission) = ("max_connections = 7680", "max_requests = 64");
-    let settings = AgentSettings { under, workload_api, admission, without, ..AgentSettings::default() };
+    let settings =
+        AgentSettings { under: on_one_processor(), workload_api, admission, without, ..AgentSettings::default() };
     let (agent, program) = agent(settings).await;
     let mut victim = Workload::start(&agent.workload_socket(), &spec(&program, VICTIM));
     let mut flooder = Workload::start(&agent.workload_socket(), &spec(&program, ATTACKER));
@@ -152,6 +157,25 @@ async fn d1_works_without_the_protection_pace() {
         return;
     }
     assert_eq!(storm(&["pace"]).await, STORM, "it came after all of them");
+}
+
+/// Were each of the connections put down for the 3.2 ms that it takes on one processor, though nearly all are refused,
+/// their user would have to wait for a minute and a half, which is longer than any test does.
+#[tokio::test]
+async fn d1_a_user_does_not_owe_for_the_connections_that_were_refused() {
+    if !root_or_skip("processes of other users") {
+        return;
+    }
+    let (agent, program) = agent(AgentSettings { under: on_one_processor(), ..AgentSettings::default() }).await;
+    agent.apply(&(entry("victim", &[uid(VICTIM)]) + &entry("attacker", &[uid(ATTACKER)])));
+    assert_eq!(victim(&agent, &program).await, "Ok");
+    for _ in 0..10 {
+        let mut flooder = Workload::start(&agent.workload_socket(), &spec(&program, ATTACKER));
+        assert_eq!(flooder.ask("flood-connections 3000 silent").await.0["opened"], 3000);
+        flooder.end().await;
+    }
+    let mut honest = Workload::start(&agent.workload_socket(), &spec(&program, ATTACKER));
+    assert_eq!(honest.ask("fetch billing").await.code(), "Ok");
 }
 
 /// The requests of somebody who matches no entry are held for long: a backlog that stays.
