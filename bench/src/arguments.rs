@@ -19,8 +19,8 @@ use crate::soak::{Soak, Visit};
 /// Measures what the agent costs beside what the machine can do at best, in the same run.
 ///
 /// Starts what it needs, and load processes of its own. In each round all scenarios are measured one
-/// after the other; in each, ours and the floor one right after the other. Needs no root, except where a scenario says
-/// so, and leaves nothing running.
+/// after the other; in each of them, ours and the floor one right after the other. Needs no root,
+/// except where a scenario says so, and leaves nothing running.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-bench", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {

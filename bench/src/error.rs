@@ -52,7 +52,7 @@ pub(crate) enum BenchError {
     #[error("the figures have no JSON form: {0}")]
     Json(#[from] serde_json::Error),
     /// A file that is to be compared.
-    #[error("cannot read {} as the figures.json of a run: {why}", path.display())]
+    #[error("cannot read {} as the figures.json that `all` or `run` writes (--out): {why}", path.display())]
     Figures {
         /// Which one.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! The accept loop: takes connections, identifies who is at the other end, and hands both on.
 //!
 //! One connection goes through five gates, cheapest first: `accept` itself, whether its user may
-//! have one more, whether it may have it now, the identity of the peer as of `connect`, and a
+//! have one more, the identity of the peer as of `connect`, whether it may come now, and a
 //! place for this user in this cgroup. Who has to wait for its turn, or for the end of a refused
 //! connection, does so outside of the loop and within a bound: it must not stand in the queue of
 //! the socket, which the kernel bounds for all together. The countersign belongs to the
